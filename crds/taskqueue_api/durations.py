@@ -1,0 +1,22 @@
+"""Durations as Go writes them: `30s`, `1h30m`, `250ms`."""
+
+import re
+from datetime import timedelta
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)")
+
+PATTERN = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"
+"""What both Go's time.ParseDuration and this module accept; also valid RE2, for CEL."""
+
+_WHOLE = re.compile(PATTERN)
+
+
+def parse_duration(text: str) -> timedelta:
+    """Return the length of a Go-style duration.
+
+    Raises ValueError, with the text in its message, for anything else.
+    """
+    if not _WHOLE.match(text):
+        raise ValueError(f"must be a duration such as '30s', '5m' or '1h30m', not '{text}'")
+    return timedelta(seconds=sum(float(n) * _UNITS[unit] for n, unit in _PART.findall(text)))

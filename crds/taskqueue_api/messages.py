@@ -1,0 +1,107 @@
+"""The message that carries a Task from the operator to a worker.
+
+The body is the payload as JSON. This module knows properties and headers as plain values; each
+side turns them into its AMQP library's own.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, NewType
+
+MESSAGE_VERSION = 1
+CONTENT_TYPE = "application/json"
+
+TaskUid = NewType("TaskUid", str)
+
+_VERSION = "x-tq-version"
+_CLUSTER = "x-tq-cluster"
+_NAMESPACE = "x-tq-namespace"
+_NAME = "x-tq-name"
+_CREATED = "x-tq-created"
+_RUN = "x-tq-run"
+_ATTEMPT = "x-tq-attempt"
+_DISPATCHES = "x-tq-dispatches"
+_TIMEOUT = "x-tq-timeout-ms"
+
+ERROR_TYPE_HEADER = "x-tq-error-type"
+ERROR_MESSAGE_HEADER = "x-tq-error-message"
+FAILED_AT_HEADER = "x-tq-failed-at"
+QUEUE_HEADER = "x-tq-queue"
+
+
+class BadHeadersError(ValueError):
+    """A message says it carries a Task, but its headers cannot be read."""
+
+
+@dataclass(frozen=True)
+class TaskHeaders:
+    """The headers of a message that carries a Task.
+
+    cluster: UID of the cluster's kube-system namespace.
+    created: creation time of the Task, by the API server's clock, whole seconds.
+    run, attempt, dispatches: which publication this is; attempt counts from 1.
+    """
+
+    cluster: str
+    namespace: str
+    name: str
+    created: datetime
+    run: int
+    attempt: int
+    dispatches: int
+    timeout: timedelta
+
+    def to_amqp(self) -> dict[str, Any]:
+        """Return the AMQP header table."""
+        return {
+            _VERSION: MESSAGE_VERSION,
+            _CLUSTER: self.cluster,
+            _NAMESPACE: self.namespace,
+            _NAME: self.name,
+            _CREATED: int(self.created.timestamp()),
+            _RUN: self.run,
+            _ATTEMPT: self.attempt,
+            _DISPATCHES: self.dispatches,
+            _TIMEOUT: self.timeout // timedelta(milliseconds=1),
+        }
+
+
+def parse_headers(table: Mapping[str, Any] | None) -> TaskHeaders | None:
+    """Return a message's Task headers; None: it comes from a producer outside the cluster's API.
+
+    Raises BadHeadersError when the headers are ours but one is missing, of the wrong type or of
+    a version that this code does not know.
+    """
+    if not table or _VERSION not in table:
+        return None
+    if table[_VERSION] != MESSAGE_VERSION:
+        raise BadHeadersError(
+            f"header {_VERSION} must be {MESSAGE_VERSION}, not {table[_VERSION]!r}: "
+            "the message was published by another version of the operator"
+        )
+    return TaskHeaders(
+        cluster=_text(table, _CLUSTER),
+        namespace=_text(table, _NAMESPACE),
+        name=_text(table, _NAME),
+        created=datetime.fromtimestamp(_number(table, _CREATED), UTC),
+        run=_number(table, _RUN),
+        attempt=_number(table, _ATTEMPT),
+        dispatches=_number(table, _DISPATCHES),
+        timeout=timedelta(milliseconds=_number(table, _TIMEOUT)),
+    )
+
+
+def _text(table: Mapping[str, Any], key: str) -> str:
+    value = table.get(key)
+    if not isinstance(value, str) or not value:
+        raise BadHeadersError(f"header {key} must be a text, not {value!r}")
+    return value
+
+
+def _number(table: Mapping[str, Any], key: str) -> int:
+    value = table.get(key)
+    # Beyond 2**37 seconds datetime overflows; no timeout is so long in milliseconds either.
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**37:
+        raise BadHeadersError(f"header {key} must be a number from 0, not {value!r}")
+    return value

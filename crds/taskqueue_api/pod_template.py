@@ -1,0 +1,251 @@
+"""The part of a worker pod that a TaskQueue's author may change.
+
+An allow-list: what is not here (host namespaces, service account, security context) cannot be
+asked for, so a TaskQueue can never run a pod with more rights than ours.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field
+
+from taskqueue_api.schema import IntOrString, Model, Name, Rule, list_map, rules
+
+ShortText = Annotated[str, Field(max_length=253)]
+LongText = Annotated[str, Field(max_length=4096)]
+PathText = Annotated[str, Field(min_length=1, max_length=1024)]
+StringMap = Annotated[dict[str, ShortText], Field(max_length=32)]
+
+RESERVED_MOUNTS = "/etc/taskqueue"
+
+
+class KeyRef(Model):
+    """One key of a ConfigMap or Secret."""
+
+    name: Name = Field(description="Name of the object.")
+    key: ShortText = Field(description="Key in it.")
+    optional: bool = Field(default=False, description="Whether it may be missing.")
+
+
+class FieldRef(Model):
+    """A field of the pod."""
+
+    field_path: ShortText = Field(description="Such as `metadata.name`.")
+
+
+class EnvVarSource(Model):
+    """Where a variable's value comes from."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            Rule(
+                "[has(self.configMapKeyRef), has(self.secretKeyRef), has(self.fieldRef)]"
+                ".filter(x, x).size() == 1",
+                "exactly one of configMapKeyRef, secretKeyRef and fieldRef must be set",
+            )
+        )
+    )
+    config_map_key_ref: KeyRef | None = Field(default=None, description="From a ConfigMap.")
+    secret_key_ref: KeyRef | None = Field(default=None, description="From a Secret.")
+    field_ref: FieldRef | None = Field(default=None, description="From the pod itself.")
+
+
+class EnvVar(Model):
+    """An environment variable of the worker."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            Rule(
+                "!(has(self.value) && has(self.valueFrom))",
+                "only one of value and valueFrom must be set",
+            ),
+            Rule(
+                "!self.name.startsWith('TASKQUEUE_')",
+                "\"name must not begin with 'TASKQUEUE_', which is the worker's own: '\" "
+                '+ self.name + "\'"',
+                shows_value=True,
+            ),
+        )
+    )
+    name: Annotated[str, Field(min_length=1, max_length=253)] = Field(description="Its name.")
+    value: LongText | None = Field(default=None, description="Its value.")
+    value_from: EnvVarSource | None = Field(default=None, description="Where to read it from.")
+
+
+def _request_rule(resource: str) -> Rule:
+    return Rule(
+        f"!has(self.requests) || !has(self.limits) || !('{resource}' in self.requests) || "
+        f"!('{resource}' in self.limits) || "
+        f"quantity(string(self.requests['{resource}']))"
+        f".compareTo(quantity(string(self.limits['{resource}']))) <= 0",
+        f'"requests.{resource} must be at most limits.{resource}: \'" + '
+        f"string(self.requests['{resource}']) + \"' is more than '\" + "
+        f"string(self.limits['{resource}']) + \"'\"",
+        shows_value=True,
+    )
+
+
+Quantities = Annotated[
+    dict[str, Annotated[IntOrString, Field(json_schema_extra={"maxLength": 32})]],
+    Field(
+        max_length=8,
+        json_schema_extra=rules(
+            Rule(
+                "self.all(k, isQuantity(string(self[k])))",
+                "must be quantities such as '500m', '1' or '256Mi'",
+            )
+        ),
+    ),
+]
+
+
+class Resources(Model):
+    """Compute resources of the worker container."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(_request_rule("cpu"), _request_rule("memory"))
+    )
+    requests: Quantities | None = Field(default=None, description="What it is sure to get.")
+    limits: Quantities | None = Field(default=None, description="What it may use at most.")
+
+
+class KeyToPath(Model):
+    """A key of a ConfigMap or Secret, as a file."""
+
+    key: ShortText = Field(description="Key.")
+    path: PathText = Field(description="File name under the mount.")
+
+
+class SecretVolume(Model):
+    """A Secret, as files."""
+
+    secret_name: Name = Field(description="Name of the Secret.")
+    items: Annotated[list[KeyToPath], Field(max_length=64)] | None = Field(
+        default=None, description="Keys wanted; default: all."
+    )
+
+
+class ConfigMapVolume(Model):
+    """A ConfigMap, as files."""
+
+    name: Name = Field(description="Name of the ConfigMap.")
+    items: Annotated[list[KeyToPath], Field(max_length=64)] | None = Field(
+        default=None, description="Keys wanted; default: all."
+    )
+    default_mode: Annotated[int, Field(ge=0, le=0o777)] | None = Field(
+        default=None, description="File mode, in decimal or as YAML octal, such as 0755."
+    )
+
+
+class EmptyDirVolume(Model):
+    """Scratch space that ends with the pod."""
+
+    size_limit: IntOrString | None = Field(default=None, description="Such as `1Gi`.")
+    medium: Literal["", "Memory"] = Field(default="", description="`Memory` for tmpfs.")
+
+
+class ClaimVolume(Model):
+    """A PersistentVolumeClaim."""
+
+    claim_name: Name = Field(description="Name of the claim.")
+    read_only: bool = Field(default=False, description="Mounted read-only.")
+
+
+class Volume(Model):
+    """A volume of the pod; exactly one source."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            Rule(
+                "[has(self.secret), has(self.configMap), has(self.emptyDir), "
+                "has(self.persistentVolumeClaim)].filter(x, x).size() == 1",
+                "exactly one of secret, configMap, emptyDir and persistentVolumeClaim must be set",
+            ),
+            Rule(
+                "!self.name.startsWith('taskqueue-')",
+                "name must not begin with 'taskqueue-', which is the worker's own",
+            ),
+        )
+    )
+    name: Annotated[str, Field(min_length=1, max_length=63)] = Field(description="Its name.")
+    secret: SecretVolume | None = Field(default=None, description="A Secret.")
+    config_map: ConfigMapVolume | None = Field(default=None, description="A ConfigMap.")
+    empty_dir: EmptyDirVolume | None = Field(default=None, description="Scratch space.")
+    persistent_volume_claim: ClaimVolume | None = Field(default=None, description="A claim.")
+
+
+class VolumeMount(Model):
+    """Where a volume appears in the worker container."""
+
+    name: Annotated[str, Field(min_length=1, max_length=63)] = Field(description="The volume.")
+    mount_path: Annotated[
+        PathText,
+        Field(
+            json_schema_extra=rules(
+                Rule(
+                    f"self.startsWith('/') && !self.startsWith('{RESERVED_MOUNTS}')",
+                    f"\"must be absolute and outside '{RESERVED_MOUNTS}', not '\" + self + \"'\"",
+                    shows_value=True,
+                )
+            )
+        ),
+    ] = Field(description="Absolute path.")
+    sub_path: PathText | None = Field(default=None, description="One file or folder of it.")
+    read_only: bool = Field(default=False, description="Mounted read-only.")
+
+
+class Toleration(Model):
+    """A taint that the pods tolerate."""
+
+    key: ShortText | None = Field(default=None, description="The taint's key.")
+    operator: Literal["Exists", "Equal"] | None = Field(default=None, description="Comparison.")
+    value: ShortText | None = Field(default=None, description="The taint's value.")
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = Field(
+        default=None, description="The taint's effect."
+    )
+    toleration_seconds: Annotated[int, Field(ge=0)] | None = Field(
+        default=None, description="How long NoExecute is tolerated, seconds."
+    )
+
+
+class LocalRef(Model):
+    """An object in the same namespace."""
+
+    name: Name = Field(description="Its name.")
+
+
+class WorkerTemplate(Model):
+    """Changes to the worker pods."""
+
+    labels: StringMap | None = Field(default=None, description="More labels on the pods.")
+    annotations: (
+        Annotated[dict[str, Annotated[str, Field(max_length=1024)]], Field(max_length=32)] | None
+    ) = Field(default=None, description="More annotations on the pods.")
+    image: Annotated[str, Field(min_length=1, max_length=512)] | None = Field(
+        default=None,
+        description="Image of the workers, with your handlers; default: the chart's, which has "
+        "the example handlers only.",
+    )
+    image_pull_policy: Literal["Always", "IfNotPresent", "Never"] | None = Field(
+        default=None, description="When to pull it."
+    )
+    image_pull_secrets: (
+        Annotated[list[LocalRef], Field(max_length=8, json_schema_extra=list_map("name"))] | None
+    ) = Field(default=None, description="Secrets to pull it with.")
+    resources: Resources | None = Field(default=None, description="CPU and memory.")
+    env: (
+        Annotated[list[EnvVar], Field(max_length=128, json_schema_extra=list_map("name"))] | None
+    ) = Field(default=None, description="Environment variables.")
+    volumes: (
+        Annotated[list[Volume], Field(max_length=32, json_schema_extra=list_map("name"))] | None
+    ) = Field(default=None, description="Volumes.")
+    volume_mounts: Annotated[list[VolumeMount], Field(max_length=32)] | None = Field(
+        default=None, description="Where the volumes appear."
+    )
+    node_selector: StringMap | None = Field(default=None, description="Labels of wanted nodes.")
+    tolerations: Annotated[list[Toleration], Field(max_length=32)] | None = Field(
+        default=None, description="Tolerated taints."
+    )
+
+    def to_kubernetes(self) -> dict[str, Any]:
+        """Return what was set, in the API's own spelling."""
+        return self.model_dump(by_alias=True, exclude_none=True)

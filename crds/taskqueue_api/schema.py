@@ -1,0 +1,112 @@
+"""What a pydantic model says about its CustomResourceDefinition beyond its types.
+
+`Model` is the base of everything in the API; the helpers attach CEL rules and list types.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic.alias_generators import to_camel
+
+from taskqueue_api.durations import PATTERN
+
+
+class Model(BaseModel):
+    """Base of the API's models: camelCase outside, frozen, tolerant of fields of later versions.
+
+    Refusing unknown fields is the API server's job, which knows the stored schema.
+    """
+
+    model_config = ConfigDict(
+        alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True
+    )
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A CEL rule and the sentence a person reads when it is broken.
+
+    expression: CEL over `self` and, for transitions, `oldSelf`.
+    message: what must hold. With `shows_value`, it is itself a CEL expression of type string,
+        so that it can quote the value.
+    """
+
+    expression: str
+    message: str
+    shows_value: bool = False
+
+    def to_schema(self) -> dict[str, str]:
+        """Return the rule as an entry of `x-kubernetes-validations`."""
+        key = "messageExpression" if self.shows_value else "message"
+        schema = {"rule": self.expression, key: self.message}
+        if self.shows_value:
+            # Shown when messageExpression itself fails.
+            schema["message"] = "the value is not allowed here"
+        return schema
+
+
+def rules(*items: Rule) -> dict[str, Any]:
+    """Return CEL rules in the form that pydantic's `json_schema_extra` takes."""
+    return {"x-kubernetes-validations": [rule.to_schema() for rule in items]}
+
+
+def list_map(*keys: str) -> dict[str, Any]:
+    """Return the markers of a list whose items are merged by keys, in server-side apply."""
+    return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": list(keys)}
+
+
+_DURATION_MESSAGE = "\"must be a duration such as '30s', '5m' or '1h30m', not '\" + self + \"'\""
+
+
+def duration_rules(minimum: str, maximum: str) -> dict[str, Any]:
+    """Return the rules of a duration field with inclusive bounds."""
+    valid = f"self.matches(r'{PATTERN}')"
+    return rules(
+        Rule(valid, _DURATION_MESSAGE, shows_value=True),
+        Rule(
+            f"!{valid} || (duration(self) >= duration('{minimum}') && "
+            f"duration(self) <= duration('{maximum}'))",
+            f"\"must be between '{minimum}' and '{maximum}', not '\" + self + \"'\"",
+            shows_value=True,
+        ),
+    )
+
+
+DNS_LABEL = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+
+Text = Annotated[str, Field(max_length=1024)]
+Name = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=253,
+        json_schema_extra=rules(
+            Rule(
+                "self.matches('^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$')",
+                "\"must be the name of a Kubernetes object: lower case letters, digits, '-' and "
+                "'.', not '\" + self + \"'\"",
+                shows_value=True,
+            )
+        ),
+    ),
+]
+QueueRef = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=40,
+        json_schema_extra=rules(
+            Rule(
+                f"self.matches('{DNS_LABEL}')",
+                "\"must be the name of a TaskQueue: lower case letters, digits and '-', "
+                'not \'" + self + "\'"',
+                shows_value=True,
+            )
+        ),
+    ),
+]
+JsonValue = Annotated[Any, WithJsonSchema({"x-kubernetes-preserve-unknown-fields": True})]
+"""Any JSON value. CEL can neither look into it nor measure it."""
+
+IntOrString = Annotated[int | str, WithJsonSchema({"x-kubernetes-int-or-string": True})]

@@ -1,0 +1,201 @@
+"""The Task resource: one piece of work, its state and its outcome."""
+
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field
+
+from taskqueue_api.conditions import Conditions
+from taskqueue_api.names import TASKS_PRIORITY_DEFAULT
+from taskqueue_api.schema import (
+    JsonValue,
+    Model,
+    QueueRef,
+    Rule,
+    Text,
+    duration_rules,
+    rules,
+)
+
+Phase = Literal["Pending", "Running", "Succeeded", "Failed"]
+FINISHED_PHASES: tuple[Phase, ...] = ("Succeeded", "Failed")
+
+PAYLOAD_MAX_BYTES = 32 * 1024
+RESULT_MAX_BYTES = 8 * 1024
+ERROR_MESSAGE_MAX = 4096
+ERROR_TYPE_MAX = 256
+
+_FINISHED = "['Succeeded', 'Failed']"
+
+
+class TaskSpec(Model):
+    """What is to be done. It cannot be changed; create another Task instead."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            Rule(
+                "self == oldSelf",
+                "must not be changed: a Task's spec is immutable, create another Task instead",
+            )
+        )
+    )
+
+    queue: QueueRef = Field(description="Name of the TaskQueue, in the Task's own namespace.")
+    handler: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=128,
+            json_schema_extra=rules(
+                Rule(
+                    "self.matches(r'^[A-Za-z0-9_]([-A-Za-z0-9_.]*[A-Za-z0-9_])?$')",
+                    "\"must be a handler's name: letters, digits, '_', '-' and '.', "
+                    'not \'" + self + "\'"',
+                    shows_value=True,
+                )
+            ),
+        ),
+    ] = Field(description="Name of the handler that runs it, as the worker's code registers it.")
+    payload: JsonValue = Field(
+        default=None,
+        description="Any JSON value, at most 32 KiB, given to the handler.",
+    )
+    priority: Annotated[int, Field(ge=0, le=9)] = Field(
+        default=TASKS_PRIORITY_DEFAULT,
+        description="0 to 9, higher first. Quorum queues of RabbitMQ 4.0 to 4.2 tell two levels "
+        "apart: up to 4, and above.",
+    )
+    timeout: (
+        Annotated[str, Field(max_length=32, json_schema_extra=duration_rules("100ms", "24h"))]
+        | None
+    ) = Field(
+        default=None,
+        description="After this the handler is killed and the Task has failed. Default, and "
+        "ceiling: the timeout of the TaskQueue.",
+    )
+
+
+class TaskError(Model):
+    """Why a Task failed."""
+
+    type: Annotated[str, Field(max_length=ERROR_TYPE_MAX)] = Field(
+        description="The exception's class, or one of our own words, such as `Timeout`."
+    )
+    message: Annotated[str, Field(max_length=ERROR_MESSAGE_MAX)] = Field(
+        default="", description="What went wrong, in words."
+    )
+
+
+class TaskWorker(Model):
+    """Who ran, or runs, the current attempt."""
+
+    pod: Annotated[str, Field(max_length=253)] = Field(description="Name of the worker's pod.")
+    pod_uid: Annotated[str, Field(max_length=64)] = Field(
+        default="", description="UID of that pod; a later pod of the same name is another."
+    )
+    node: Annotated[str, Field(max_length=253)] = Field(default="", description="Its node.")
+    instance: Annotated[str, Field(max_length=64)] = Field(
+        description="One life of one worker process."
+    )
+
+
+class TaskProgress(Model):
+    """How far a running handler says it has come."""
+
+    percent: Annotated[int, Field(ge=0, le=100)] = Field(description="0 to 100.")
+    message: Text = Field(default="", description="The handler's own words.")
+
+
+class TaskStatus(Model):
+    """What has become of it. Written by the worker that runs it, and by the operator."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            Rule(
+                f"!(oldSelf.phase in {_FINISHED}) || (self.phase == oldSelf.phase && "
+                "self.attempts == oldSelf.attempts && self.?worker == oldSelf.?worker && "
+                "self.?completionTime == oldSelf.?completionTime && "
+                "self.?error == oldSelf.?error)",
+                "must not be changed: the Task is finished",
+            ),
+            Rule(
+                "oldSelf.phase != 'Running' || self.phase != 'Pending'",
+                "phase must not go back from 'Running' to 'Pending'",
+            ),
+            Rule(
+                "self.run >= oldSelf.run && self.dispatches >= oldSelf.dispatches",
+                "run and dispatches must not go down",
+            ),
+            Rule(
+                "self.attempts >= oldSelf.attempts",
+                "attempts must not go down",
+            ),
+            Rule(
+                "self.phase != 'Running' || (has(self.worker) && self.attempts >= 1)",
+                "worker and attempts of at least 1 must be set while phase is 'Running'",
+            ),
+            Rule(
+                "!(oldSelf.phase == 'Running' && self.phase == 'Running') || "
+                "self.?worker.?instance == oldSelf.?worker.?instance || "
+                "self.attempts > oldSelf.attempts",
+                "another worker must raise attempts to take over a running Task",
+            ),
+            Rule(
+                f"!(oldSelf.phase == 'Running' && self.phase in {_FINISHED}) || "
+                "(self.attempts == oldSelf.attempts && "
+                "self.?worker.?instance == oldSelf.?worker.?instance) || "
+                "(self.phase == 'Failed' && self.?error.?type == optional.of('WorkerLost'))",
+                "the outcome must come from the worker and attempt that are running",
+            ),
+            Rule(
+                f"!(self.phase in {_FINISHED}) || has(self.completionTime)",
+                "completionTime must be set when the Task is finished",
+            ),
+            Rule(
+                "(self.phase == 'Failed') == has(self.error)",
+                "error must be set when phase is 'Failed', and only then",
+            ),
+        )
+    )
+
+    phase: Phase = Field(default="Pending", description="Where it stands, in a word.")
+    run: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="How often the finished Task was started all over."
+    )
+    attempts: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="Attempts started in this run."
+    )
+    dispatches: Annotated[int, Field(ge=1)] = Field(
+        default=1, description="Which publication of the Task is the newest one."
+    )
+    start_time: Annotated[str, Field(max_length=32)] | None = Field(
+        default=None, description="When the last attempt started."
+    )
+    completion_time: Annotated[str, Field(max_length=32)] | None = Field(
+        default=None, description="When it finished."
+    )
+    duration: Annotated[str, Field(max_length=32)] | None = Field(
+        default=None, description="How long the last attempt took."
+    )
+    worker: TaskWorker | None = Field(default=None, description="Who ran, or runs, it.")
+    result: JsonValue = Field(
+        default=None, description="What the handler returned; at most 8 KiB as JSON."
+    )
+    error: TaskError | None = Field(default=None, description="Why it failed.")
+    progress: TaskProgress | None = Field(default=None, description="How far it has come.")
+    conditions: Conditions = Field(
+        default=[],
+        description="`Succeeded` (Unknown until finished), `Finished`, `Reconciling`, `Stalled`, "
+        "and `Dispatched=False` while something keeps it from the queue.",
+    )
+
+
+class Task(Model):
+    """One piece of work, run by a worker of its TaskQueue.
+
+    Its progress, result or error appear in `.status`.
+    """
+
+    model_config = ConfigDict(title="Task")
+
+    spec: TaskSpec
+    status: TaskStatus = TaskStatus()

@@ -1,0 +1,196 @@
+"""The TaskQueue resource: a queue in RabbitMQ and the workers that serve it."""
+
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field
+
+from taskqueue_api.conditions import Conditions
+from taskqueue_api.names import TASKQUEUE_NAME_MAX
+from taskqueue_api.pod_template import WorkerTemplate
+from taskqueue_api.schema import DNS_LABEL, Model, Name, Rule, duration_rules, rules
+
+TIMEOUT_DEFAULT = "5m"
+
+METADATA_RULES = rules(
+    Rule(
+        f"self.metadata.name.size() <= {TASKQUEUE_NAME_MAX}",
+        f'"metadata.name must be at most {TASKQUEUE_NAME_MAX} characters, because names of pods '
+        'and labels are derived from it; \'" + self.metadata.name + "\' has " + '
+        "string(self.metadata.name.size())",
+        shows_value=True,
+    ),
+    Rule(
+        f"self.metadata.name.matches('{DNS_LABEL}')",
+        "\"metadata.name must hold only lower case letters, digits and '-', not '\" "
+        '+ self.metadata.name + "\'"',
+        shows_value=True,
+    ),
+)
+
+
+class SecretRef(Model):
+    """A Secret in the TaskQueue's own namespace."""
+
+    name: Name = Field(description="Name of the Secret.")
+
+
+class BrokerSpec(Model):
+    """Which RabbitMQ the queue lives on."""
+
+    secret_ref: SecretRef | None = Field(
+        default=None,
+        description="Secret with the broker's address and credentials: of the RabbitMQ cluster "
+        "operator (`host`, `port`, `username`, `password`), of the topology operator (`uri` of "
+        "the management API, `username`, `password`) or one `uri` of amqp:// or amqps://. A "
+        "`ca.crt` in it is trusted for TLS. Default: the operator's own broker.",
+    )
+    vhost: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=128,
+            json_schema_extra=rules(
+                Rule(
+                    "self == oldSelf",
+                    "must not be changed: create another TaskQueue for another vhost",
+                )
+            ),
+        ),
+    ] = Field(default="/", description="RabbitMQ's virtual host; it must exist.")
+
+
+class QueueSpec(Model):
+    """How RabbitMQ keeps the queue."""
+
+    type: Literal["Quorum", "Classic"] = Field(
+        default="Quorum", description="`Quorum` is replicated; `Classic` lives on one node."
+    )
+
+
+class PythonHandlers(Model):
+    """Handlers registered with `@task` in a Python module."""
+
+    module: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=253,
+            json_schema_extra=rules(
+                Rule(
+                    "self.matches(r'^[A-Za-z_][A-Za-z0-9_]*(\\.[A-Za-z_][A-Za-z0-9_]*)*$')",
+                    "\"must be a Python module such as 'shop.tasks', not '\" + self + \"'\"",
+                    shows_value=True,
+                )
+            ),
+        ),
+    ] = Field(description="Module that is imported, such as `shop.tasks`.")
+
+
+class ExecHandlers(Model):
+    """A program that gets the payload on standard input and prints a JSON result."""
+
+    command: Annotated[
+        list[Annotated[str, Field(max_length=4096)]], Field(min_length=1, max_length=64)
+    ] = Field(
+        description="Program and arguments. The handler's name is in $TASK_HANDLER. Exit code 0 "
+        "means success; anything else, failure."
+    )
+
+
+class HandlersSpec(Model):
+    """What runs the Tasks; exactly one kind."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            Rule(
+                "has(self.python) != has(self.exec)",
+                "exactly one of python and exec must be set",
+            )
+        )
+    )
+
+    python: PythonHandlers | None = Field(default=None, description="Python functions.")
+    exec: ExecHandlers | None = Field(default=None, description="A program per Task.")
+
+
+class WorkersSpec(Model):
+    """The pods that run the Tasks."""
+
+    replicas: Annotated[int, Field(ge=0, le=1000)] = Field(
+        default=1, description="How many worker pods."
+    )
+    concurrency: Annotated[int, Field(ge=1, le=64)] = Field(
+        default=1, description="Tasks that one pod runs at once."
+    )
+    handlers: HandlersSpec = Field(description="What runs the Tasks.")
+    template: WorkerTemplate = Field(
+        default=WorkerTemplate(), description="Changes to the worker pods."
+    )
+
+
+class TaskQueueSpec(Model):
+    """The wanted queue and workers."""
+
+    broker: BrokerSpec = Field(default=BrokerSpec(), description="Which RabbitMQ.")
+    queue: QueueSpec = Field(default=QueueSpec(), description="How RabbitMQ keeps the queue.")
+    timeout: Annotated[
+        str, Field(max_length=32, json_schema_extra=duration_rules("100ms", "24h"))
+    ] = Field(
+        default=TIMEOUT_DEFAULT,
+        description="How long a Task may run, unless it says less itself.",
+    )
+    workers: WorkersSpec = Field(description="The pods that run the Tasks.")
+    deletion_policy: Literal["DeleteIfEmpty", "Retain", "Delete"] = Field(
+        default="DeleteIfEmpty",
+        description="What happens to the queues in RabbitMQ when the TaskQueue is deleted: "
+        "deleted if empty and kept otherwise, always kept, or deleted with their messages.",
+    )
+
+
+class TaskCounts(Model):
+    """Tasks of the queue that exist now, by phase."""
+
+    pending: Annotated[int, Field(ge=0)] = Field(default=0, description="Waiting.")
+    running: Annotated[int, Field(ge=0)] = Field(default=0, description="Being run.")
+    succeeded: Annotated[int, Field(ge=0)] = Field(default=0, description="Ended well.")
+    failed: Annotated[int, Field(ge=0)] = Field(default=0, description="Failed for good.")
+
+
+class WorkerCounts(Model):
+    """Worker pods."""
+
+    desired: Annotated[int, Field(ge=0)] = Field(default=0, description="Wanted pods.")
+    replicas: Annotated[int, Field(ge=0)] = Field(default=0, description="Pods that exist.")
+    ready: Annotated[int, Field(ge=0)] = Field(default=0, description="Pods that consume.")
+    selector: Annotated[str, Field(max_length=512)] = Field(
+        default="", description="Label selector of the pods, for `kubectl scale` and the HPA."
+    )
+
+
+class TaskQueueStatus(Model):
+    """The observed queue and workers."""
+
+    observed_generation: Annotated[int, Field(ge=-1)] = Field(
+        default=-1, description="The `metadata.generation` that was last reconciled."
+    )
+    tasks: TaskCounts = Field(default=TaskCounts(), description="Tasks by phase.")
+    workers: WorkerCounts = Field(default=WorkerCounts(), description="Worker pods.")
+    dispatched_through: Annotated[str, Field(max_length=32)] | None = Field(
+        default=None,
+        description="Every waiting Task created before this has been published for certain; a "
+        "restarted operator does not publish it again.",
+    )
+    conditions: Conditions = Field(
+        default=[],
+        description="`Ready`, and what it is made of: `BrokerReady`, `WorkersReady`, "
+        "`WorkerCredentials`.",
+    )
+
+
+class TaskQueue(Model):
+    """A queue of Tasks in RabbitMQ, with the workers that run them."""
+
+    model_config = ConfigDict(title="TaskQueue", json_schema_extra=METADATA_RULES)
+
+    spec: TaskQueueSpec
+    status: TaskQueueStatus = TaskQueueStatus()
