@@ -1,6 +1,7 @@
-"""Write the CustomResourceDefinitions from the models: `python -m taskqueue_api.generate DIR...`.
+"""Write the CustomResourceDefinitions from the models.
 
-One file a kind, the same in every folder named.
+`python -m taskqueue_api.generate [--check] DIR...`: one file a kind, the same in every folder;
+with --check, write nothing and fail when a file differs.
 """
 
 import sys
@@ -19,13 +20,34 @@ def render(kind: Kind) -> str:
     return _HEADER + yaml.safe_dump(build_crd(kind), sort_keys=False, width=100)
 
 
-def main(folders: list[str]) -> int:
-    """Write every kind into every folder."""
+def file_name(kind: Kind) -> str:
+    """Return the name of a kind's file."""
+    return f"{kind.group}_{kind.plural}.yaml"
+
+
+def find_stale(folders: list[Path]) -> list[Path]:
+    """Return the files that differ from what the models give now."""
+    return [
+        folder / file_name(kind)
+        for folder in folders
+        for kind in KINDS
+        if not (folder / file_name(kind)).is_file()
+        or (folder / file_name(kind)).read_text(encoding="utf-8") != render(kind)
+    ]
+
+
+def main(arguments: list[str]) -> int:
+    """Write every kind into every folder, or check that this would change nothing."""
+    folders = [Path(argument) for argument in arguments if argument != "--check"]
+    if "--check" in arguments:
+        stale = find_stale(folders)
+        for path in stale:
+            print(f"{path} is stale: run `make generate` and commit the result", file=sys.stderr)
+        return 1 if stale else 0
     for folder in folders:
-        target = Path(folder)
-        target.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         for kind in KINDS:
-            path = target / f"{kind.group}_{kind.plural}.yaml"
+            path = folder / file_name(kind)
             path.write_text(render(kind), encoding="utf-8")
             print(f"wrote {path}")
     return 0

@@ -17,6 +17,9 @@ MANAGER = "taskqueue-operator"
 
 FINALIZER = f"{GROUP}/broker"
 QUEUE_LABEL = f"{GROUP}/queue"
+RESERVED_MOUNTS = "/etc/taskqueue"
+"""Folder in worker containers that is ours."""
+
 BROKER_HASH_ANNOTATION = f"{GROUP}/broker-secret-hash"
 TASKS_PRIORITY_DEFAULT = 4
 

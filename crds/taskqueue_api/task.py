@@ -26,6 +26,19 @@ ERROR_TYPE_MAX = 256
 
 _FINISHED = "['Succeeded', 'Failed']"
 
+# Not `self.?worker.?instance`: the API server cannot bound the cost of comparing optionals.
+_SAME_INSTANCE = (
+    "(has(self.worker) ? self.worker.instance : '') == "
+    "(has(oldSelf.worker) ? oldSelf.worker.instance : '')"
+)
+
+
+def _same(field: str) -> str:
+    """Return CEL that says that an optional text has not changed."""
+    return (
+        f"(has(self.{field}) ? self.{field} : '') == (has(oldSelf.{field}) ? oldSelf.{field} : '')"
+    )
+
 
 class TaskSpec(Model):
     """What is to be done. It cannot be changed; create another Task instead."""
@@ -112,9 +125,8 @@ class TaskStatus(Model):
         json_schema_extra=rules(
             Rule(
                 f"!(oldSelf.phase in {_FINISHED}) || (self.phase == oldSelf.phase && "
-                "self.attempts == oldSelf.attempts && self.?worker == oldSelf.?worker && "
-                "self.?completionTime == oldSelf.?completionTime && "
-                "self.?error == oldSelf.?error)",
+                "self.attempts == oldSelf.attempts && "
+                f"{_same('completionTime')} && {_SAME_INSTANCE})",
                 "must not be changed: the Task is finished",
             ),
             Rule(
@@ -135,15 +147,13 @@ class TaskStatus(Model):
             ),
             Rule(
                 "!(oldSelf.phase == 'Running' && self.phase == 'Running') || "
-                "self.?worker.?instance == oldSelf.?worker.?instance || "
-                "self.attempts > oldSelf.attempts",
+                f"{_SAME_INSTANCE} || self.attempts > oldSelf.attempts",
                 "another worker must raise attempts to take over a running Task",
             ),
             Rule(
                 f"!(oldSelf.phase == 'Running' && self.phase in {_FINISHED}) || "
-                "(self.attempts == oldSelf.attempts && "
-                "self.?worker.?instance == oldSelf.?worker.?instance) || "
-                "(self.phase == 'Failed' && self.?error.?type == optional.of('WorkerLost'))",
+                f"(self.attempts == oldSelf.attempts && {_SAME_INSTANCE}) || "
+                "(self.phase == 'Failed' && has(self.error) && self.error.type == 'WorkerLost')",
                 "the outcome must come from the worker and attempt that are running",
             ),
             Rule(

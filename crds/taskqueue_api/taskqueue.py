@@ -11,19 +11,16 @@ from taskqueue_api.schema import DNS_LABEL, Model, Name, Rule, duration_rules, r
 
 TIMEOUT_DEFAULT = "5m"
 
+# No messageExpression: the API server cannot bound the length of metadata.name, so it refuses one.
 METADATA_RULES = rules(
     Rule(
         f"self.metadata.name.size() <= {TASKQUEUE_NAME_MAX}",
-        f'"metadata.name must be at most {TASKQUEUE_NAME_MAX} characters, because names of pods '
-        'and labels are derived from it; \'" + self.metadata.name + "\' has " + '
-        "string(self.metadata.name.size())",
-        shows_value=True,
+        f"metadata.name must be at most {TASKQUEUE_NAME_MAX} characters, because names of pods "
+        "and labels are derived from it",
     ),
     Rule(
         f"self.metadata.name.matches('{DNS_LABEL}')",
-        "\"metadata.name must hold only lower case letters, digits and '-', not '\" "
-        '+ self.metadata.name + "\'"',
-        shows_value=True,
+        "metadata.name must hold only lower case letters, digits and '-'",
     ),
 )
 

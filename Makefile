@@ -1,0 +1,64 @@
+# `make help` lists the commands. Each works from a clean clone and installs what it needs.
+
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+CRD_FOLDERS := crds charts/taskqueue-operator/files/crds
+
+.DEFAULT_GOAL := help
+.PHONY: help demo demo-down test test-fast e2e lint generate lock images cluster-up cluster-down
+
+help: ## Show this list
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+demo: $(READY) ## Bring up a cluster, install everything, run the example Tasks and show them
+	@$(BIN)/python -m e2e.demo up
+
+demo-down: $(READY) ## Take the demo and its cluster down
+	@$(BIN)/python -m e2e.demo down
+
+test: lint images ## Run lint, types, unit tests and the e2e suite on a real cluster
+	@echo "== unit and end-to-end tests"
+	@$(BIN)/python -m pytest tests e2e
+
+test-fast: $(READY) ## Run the unit tests alone: seconds, no cluster
+	@$(BIN)/python -m pytest tests
+
+e2e: images ## Run the end-to-end suite alone, on the real cluster
+	@$(BIN)/python -m pytest e2e
+
+lint: $(READY) ## Check style, types, layers, and that generated files are fresh
+	@echo "== ruff, mypy, import-linter, generated files"
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/python -m taskqueue_api.generate --check $(CRD_FOLDERS)
+
+generate: $(READY) ## Write the CustomResourceDefinitions and the chart's copy from the models
+	@$(BIN)/python -m taskqueue_api.generate $(CRD_FOLDERS)
+
+lock: $(READY) ## Resolve the versions anew and lock them with their hashes
+	@$(BIN)/python requirements/lock.py
+
+images: cluster-up ## Build the images and load them into the cluster
+	@$(BIN)/python -m e2e.node images
+
+cluster-up: $(READY) ## Bring up a disposable real cluster; its kubeconfig is .cluster/kubeconfig
+	@$(BIN)/python -m e2e.node up
+
+cluster-down: $(READY) ## Take the cluster down and leave nothing behind
+	@$(BIN)/python -m e2e.node down
+
+$(READY): requirements/dev.txt crds/pyproject.toml operator/pyproject.toml worker_image/pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "Python 3.11 or later is needed as '$(PYTHON)'; set another with: make PYTHON=python3.12" >&2; exit 1; }
+	@echo "== installing the locked Python packages into $(VENV)"
+	@$(PYTHON) -m venv $(VENV) || { \
+	  echo "The venv module is missing; on Debian: apt-get install python3-venv" >&2; exit 1; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation \
+	  -e crds -e operator -e worker_image
+	@touch $(READY)

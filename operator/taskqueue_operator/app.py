@@ -1,0 +1,208 @@
+"""Puts the operator together, runs it, and stops it cleanly."""
+
+import asyncio
+import logging
+import random
+import signal
+from dataclasses import dataclass
+from datetime import timedelta
+
+import kopf
+
+from taskqueue_api.names import GROUP, TASKQUEUES, TASKS
+from taskqueue_operator import web
+from taskqueue_operator.cluster.client import ClusterClient
+from taskqueue_operator.domain.workers import WorkerDefaults
+from taskqueue_operator.handlers import settings as kopf_settings
+from taskqueue_operator.handlers import taskqueues as taskqueue_handlers
+from taskqueue_operator.handlers import tasks as task_handlers
+from taskqueue_operator.services.brokers import Brokers
+from taskqueue_operator.services.children import Children
+from taskqueue_operator.services.counts import Counts
+from taskqueue_operator.services.credentials import Credentials
+from taskqueue_operator.services.dispatcher import Dispatcher
+from taskqueue_operator.services.requests import Requests
+from taskqueue_operator.services.status import StatusBoard
+from taskqueue_operator.services.task_writer import TaskWriter
+from taskqueue_operator.services.taskqueues import TaskQueues
+from taskqueue_operator.services.teardown import Teardown
+from taskqueue_operator.settings import Settings
+
+DISPATCHED_THROUGH_SECONDS = 30.0
+STOP_SECONDS = 5.0
+
+START_MARGIN = timedelta(seconds=2)
+"""An operator that is just being stopped may live this long beside us."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Services:
+    """Everything that lives as long as the process."""
+
+    cluster: ClusterClient
+    brokers: Brokers
+    writer: TaskWriter
+    dispatcher: Dispatcher
+    board: StatusBoard
+    counts: Counts
+    requests: Requests
+    queues: TaskQueues
+    teardown: Teardown
+
+
+async def build(settings: Settings) -> Services:
+    """Connect to the API server and put the services together. Raises ClusterError."""
+    cluster = await ClusterClient.connect()
+    cluster_uid, server_time = await cluster.cluster_identity()
+    # Jitter needs no secrecy.
+    rng = random.Random()  # noqa: S311
+    requests = Requests(rng)
+    brokers = Brokers(
+        cluster=cluster,
+        default_secret=settings.default_broker_secret,
+        rng=rng,
+        on_change=lambda keys, link: queues.broker_changed(keys, link),
+    )
+    writer = TaskWriter(cluster, rng)
+    dispatcher = Dispatcher(
+        cluster_uid=cluster_uid,
+        started=server_time + START_MARGIN,
+        writer=writer,
+        on_trouble=requests.trouble,
+    )
+    board = StatusBoard(cluster)
+    counts = Counts(cluster, board, dispatcher.forget_except)
+    credentials = Credentials(cluster, brokers)
+    queues = TaskQueues(
+        cluster=cluster,
+        brokers=brokers,
+        credentials=credentials,
+        children=Children(cluster),
+        dispatcher=dispatcher,
+        board=board,
+        counts=counts,
+        requests=requests,
+        defaults=WorkerDefaults(
+            image=settings.worker_image,
+            image_pull_policy=settings.worker_image_pull_policy,
+            cluster=cluster_uid,
+            log_format=settings.log_format,
+        ),
+    )
+    requests.serve(queues.reconcile)
+    teardown = Teardown(
+        cluster=cluster, brokers=brokers, credentials=credentials, dispatcher=dispatcher
+    )
+    return Services(cluster, brokers, writer, dispatcher, board, counts, requests, queues, teardown)
+
+
+async def run(settings: Settings) -> None:
+    """Run until SIGTERM, or until a part of it dies."""
+    services = await build(settings)
+    stop = asyncio.Event()
+    ready = asyncio.Event()
+    # Started before Kopf, which at its end cancels every task that is younger than itself.
+    loops = [
+        asyncio.create_task(work, name=name)
+        for name, work in (
+            ("task writer", services.writer.run()),
+            ("status writer", services.board.run()),
+            ("task counter", services.counts.run()),
+            ("dispatch watch", _watch_dispatch(services)),
+        )
+    ]
+    for task in loops:
+        task.add_done_callback(lambda done: _died(done, stop))
+    server = await web.serve(lambda: find_faults(loops), ready.is_set)
+    registry = kopf.OperatorRegistry()
+    kopf_config = kopf.OperatorSettings()
+    kopf_settings.configure(kopf_config)
+    kopf.on.login(registry=registry)(kopf_settings.login)
+    taskqueue_handlers.register(registry, services.queues, services.teardown)
+    task_handlers.register(registry, services.dispatcher, services.counts)
+
+    @kopf.on.cleanup(registry=registry)
+    async def cleanup(**_: object) -> None:
+        await shut_down(services, loops)
+
+    logger.info("the operator watches %s", ", ".join(settings.watch_namespaces) or "all namespaces")
+    signals = asyncio.create_task(_take_signals(ready, stop))
+    try:
+        await kopf.operator(
+            registry=registry,
+            settings=kopf_config,
+            standalone=True,
+            clusterwide=not settings.watch_namespaces,
+            namespaces=settings.watch_namespaces,
+            stop_flag=stop,
+            ready_flag=ready,
+        )
+    finally:
+        signals.cancel()
+        await server.cleanup()
+        await services.brokers.close()
+        await services.cluster.close()
+    logger.info("the operator has stopped")
+
+
+def find_faults(loops: list[asyncio.Task[None]]) -> list[str]:
+    """Return what is dead: a watch or a loop of our own. A broker that is away is no fault."""
+    faults = [f"the {task.get_name()} is dead" for task in loops if task.done()]
+    alive = {task.get_name() for task in asyncio.all_tasks()}
+    return faults + [
+        f"{plural} are not watched"
+        for plural in (TASKQUEUES, TASKS)
+        if not any(name.startswith(f"watcher for {plural}.") and GROUP in name for name in alive)
+    ]
+
+
+async def shut_down(services: Services, loops: list[asyncio.Task[None]]) -> None:
+    """Wait for what is in flight, and leave the next operator a true `dispatchedThrough`."""
+    await services.dispatcher.stop(STOP_SECONDS)
+    for task in loops:
+        task.cancel()
+    services.requests.stop()
+    await services.writer.stop()
+    note_dispatched_through(services)
+    await services.board.flush()
+
+
+def note_dispatched_through(services: Services) -> None:
+    """Put into each TaskQueue's status how far it is published for certain."""
+    for key in services.queues.known():
+        moment = services.dispatcher.dispatched_through(key)
+        if moment:
+            services.board.dispatched_through(key, moment)
+
+
+async def _watch_dispatch(services: Services) -> None:
+    """Look after the dispatch: silent channels, and how far it has come.
+
+    Not before the first half minute: the initial list comes in chunks by name, and what is
+    not listed yet would count as published.
+    """
+    loop = asyncio.get_running_loop()
+    next_note = loop.time() + DISPATCHED_THROUGH_SECONDS
+    while True:
+        await asyncio.sleep(5)
+        services.dispatcher.give_up_silent_channels()
+        if loop.time() >= next_note:
+            next_note = loop.time() + DISPATCHED_THROUGH_SECONDS
+            note_dispatched_through(services)
+
+
+async def _take_signals(ready: asyncio.Event, stop: asyncio.Event) -> None:
+    """Take the signals from Kopf, once it has set its own handlers."""
+    await ready.wait()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+
+
+def _died(task: asyncio.Task[None], stop: asyncio.Event) -> None:
+    if task.cancelled():
+        return
+    logger.critical("the %s died: %r", task.get_name(), task.exception())
+    stop.set()

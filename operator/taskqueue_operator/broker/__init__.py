@@ -1,0 +1,1 @@
+"""The edge to RabbitMQ: AMQP by pika, the management API by httpx."""

@@ -1,0 +1,118 @@
+"""Declarations on one AMQP channel, awaitable.
+
+RabbitMQ answers a refused declaration by closing the channel, so a channel is used for one
+reconcile and thrown away.
+"""
+
+import asyncio
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, NamedTuple, TypeVar
+
+from pika.channel import Channel
+from pika.exceptions import ChannelWrongStateError
+
+from taskqueue_operator.broker.faults import channel_fault
+from taskqueue_operator.domain.topology import Queue, Topology
+from taskqueue_operator.errors import BrokerError, BrokerRefusedError, BrokerUnavailableError
+
+ANSWER_SECONDS = 10.0
+
+T = TypeVar("T")
+
+
+def resolve(future: "asyncio.Future[T]", value: T) -> None:
+    """Set a future's result unless its waiter has given up."""
+    if not future.done():
+        future.set_result(value)
+
+
+class QueueState(NamedTuple):
+    """A queue as a passive declaration shows it: ready messages, consumers."""
+
+    ready: int
+    consumers: int
+
+
+class DeclaringChannel:
+    """A channel for declarations. Every method raises BrokerError with RabbitMQ's own text."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._answer: asyncio.Future[Any] | None = None
+        self._fault: BrokerError | None = None
+        channel.add_on_close_callback(self._closed)
+
+    async def __aenter__(self) -> "DeclaringChannel":
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._channel.is_open:
+            self._channel.close()
+
+    async def declare(self, topology: Topology) -> None:
+        """Declare everything that is not there yet."""
+        for exchange in topology.exchanges:
+            await self._call(
+                self._channel.exchange_declare,
+                exchange=exchange.name,
+                exchange_type=exchange.type,
+                durable=True,
+            )
+        for queue in topology.all_queues:
+            await self._declare_queue(queue)
+
+    async def inspect(self, queue: str) -> QueueState | None:
+        """Return a queue's state; None: there is no such queue (and the channel is closed)."""
+        try:
+            frame = await self._call(self._channel.queue_declare, queue=queue, passive=True)
+        except BrokerRefusedError as error:
+            if error.reason == "NotFound":
+                return None
+            raise
+        return QueueState(frame.method.message_count, frame.method.consumer_count)
+
+    async def delete_queue(self, queue: str) -> None:
+        """Delete a queue with its messages; one that is not there is fine."""
+        await self._call(self._channel.queue_delete, queue=queue)
+
+    async def _declare_queue(self, queue: Queue) -> None:
+        await self._call(
+            self._channel.queue_declare,
+            queue=queue.name,
+            durable=True,
+            arguments=queue.arguments,
+        )
+        await self._call(
+            self._channel.queue_bind,
+            queue=queue.name,
+            exchange=queue.exchange,
+            routing_key=queue.routing_key,
+        )
+
+    async def _call(self, method: Callable[..., Any], **arguments: Any) -> Any:
+        if self._fault:
+            raise self._fault
+        answer = asyncio.get_running_loop().create_future()
+        self._answer = answer
+        try:
+            method(**arguments, callback=lambda frame: resolve(answer, frame))
+        except ChannelWrongStateError as error:
+            raise channel_fault(error) from error
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                return await answer
+        except TimeoutError as error:
+            raise BrokerUnavailableError(
+                "BrokerUnreachable", f"RabbitMQ did not answer within {ANSWER_SECONDS:g} s"
+            ) from error
+
+    def _closed(self, _channel: Channel, error: BaseException) -> None:
+        self._fault = channel_fault(error)
+        if self._answer and not self._answer.done():
+            self._answer.set_exception(self._fault)

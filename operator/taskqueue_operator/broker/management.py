@@ -1,0 +1,118 @@
+"""RabbitMQ's management API: users and their permissions."""
+
+import ssl
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+
+from taskqueue_operator.domain.broker_address import BrokerAddress
+from taskqueue_operator.domain.broker_user import HASHING_ALGORITHM
+from taskqueue_operator.errors import ManagementRefusedError, ManagementUnavailableError
+
+TIMEOUT_SECONDS = 10.0
+
+
+class Management:
+    """The management API of one broker, as one administrator.
+
+    Every method raises ManagementUnavailableError when there is no such API to be reached, and
+    ManagementRefusedError, with RabbitMQ's reason, when it says no.
+    """
+
+    def __init__(self, base: str, address: BrokerAddress) -> None:
+        self._base = base.rstrip("/")
+        self._vhost = address.vhost
+        verify: ssl.SSLContext | bool = True
+        if address.ca:
+            verify = ssl.create_default_context(cadata=address.ca)
+        self._client = httpx.AsyncClient(
+            auth=(address.username, address.password),
+            timeout=TIMEOUT_SECONDS,
+            verify=verify,
+            trust_env=False,
+        )
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+    async def ensure_user(
+        self,
+        username: str,
+        password_hash: str,
+        permissions: dict[str, str],
+        topic: dict[str, str],
+    ) -> bool:
+        """Create or repair a user and its permissions in the vhost; return whether it changed.
+
+        permissions: patterns `configure`, `write` and `read`.
+        topic: `exchange` and patterns `write` and `read` of routing keys.
+        """
+        user = {
+            "password_hash": password_hash,
+            "hashing_algorithm": HASHING_ALGORITHM,
+            "tags": [],
+        }
+        user_path = _path("users", username)
+        changed = await self._ensure(user_path, user)
+        changed |= await self._ensure(_path("permissions", self._vhost, username), permissions)
+        topic_path = _path("topic-permissions", self._vhost, username)
+        current = await self._call("GET", topic_path)
+        if not (isinstance(current, list) and any(_holds(item, topic) for item in current)):
+            await self._call("PUT", topic_path, topic)
+            changed = True
+        return changed
+
+    async def delete_user(self, username: str) -> None:
+        """Delete a user; one that is not there is fine."""
+        await self._call("DELETE", _path("users", username))
+
+    async def _ensure(self, path: str, wanted: dict[str, Any]) -> bool:
+        current = await self._call("GET", path)
+        if isinstance(current, dict) and _holds(current, wanted):
+            return False
+        await self._call("PUT", path, wanted)
+        return True
+
+    async def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+        """Return the answer's JSON; None where there is none, or nothing at that path."""
+        try:
+            response = await self._client.request(method, f"{self._base}/api/{path}", json=body)
+        except (httpx.HTTPError, ssl.SSLError, OSError) as error:
+            raise ManagementUnavailableError(
+                f"the management API at {self._base} cannot be reached: "
+                f"{type(error).__name__}: {error}"
+            ) from error
+        if response.status_code == 404 and method != "PUT":
+            return None
+        if response.status_code >= 500:
+            raise ManagementUnavailableError(self._say(method, path, response))
+        if response.status_code >= 400:
+            raise ManagementRefusedError(self._say(method, path, response))
+        if not response.content:
+            return None
+        try:
+            return response.json()
+        except ValueError as error:
+            raise ManagementUnavailableError(
+                f"what answers at {self._base} is not RabbitMQ's management API"
+            ) from error
+
+    def _say(self, method: str, path: str, response: httpx.Response) -> str:
+        try:
+            reason = response.json().get("reason") or response.json().get("error")
+        except (ValueError, AttributeError):
+            reason = response.reason_phrase
+        return (
+            f"the management API at {self._base} refused {method} {path}: {reason} "
+            f"(HTTP {response.status_code})"
+        )
+
+
+def _path(*parts: str) -> str:
+    return "/".join(quote(part, safe="") for part in parts)
+
+
+def _holds(current: dict[str, Any], wanted: dict[str, Any]) -> bool:
+    return all(current.get(key) == value for key, value in wanted.items())

@@ -1,0 +1,157 @@
+"""What is to be done with a Task that waits, and the message that carries it."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import Enum
+from typing import Any, NamedTuple
+
+from taskqueue_api.conditions import parse_time
+from taskqueue_api.durations import parse_duration
+from taskqueue_api.messages import TaskHeaders, TaskUid
+from taskqueue_api.names import TASKS_PRIORITY_DEFAULT
+from taskqueue_api.task import PAYLOAD_MAX_BYTES
+
+REPUBLISH_DELAY = timedelta(seconds=10)
+"""Between announcing a second publication and making it: by then whoever started the first one
+unannounced has written Running."""
+
+DISPATCHED_THROUGH_MARGIN = timedelta(seconds=10)
+
+
+class QueueKey(NamedTuple):
+    """A TaskQueue."""
+
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True)
+class WaitingTask:
+    """A Task in phase Pending, as far as its publication needs it.
+
+    payload: the message's body, JSON.
+    timeout: the Task's own; None: the TaskQueue's.
+    listed: it was there before we watched, so an earlier operator may have published it.
+    """
+
+    uid: TaskUid
+    queue: QueueKey
+    name: str
+    created: datetime
+    run: int
+    dispatches: int
+    handler: str
+    priority: int
+    timeout: timedelta | None
+    payload: bytes
+    listed: bool
+
+    def announced(self) -> "WaitingTask":
+        """Return the Task as of its next publication."""
+        return replace(self, dispatches=self.dispatches + 1)
+
+
+class Publication(Enum):
+    """How a waiting Task gets, or got, onto the queue."""
+
+    FIRST = "first"
+    AGAIN = "again"
+    KNOWN = "known"
+
+
+class Refusal(NamedTuple):
+    """Why a Task can never be run; the error of its status."""
+
+    type: str
+    message: str
+
+
+def read_task(body: Mapping[str, Any], *, listed: bool) -> WaitingTask:
+    """Return a Task object as what its publication needs."""
+    metadata, spec, status = body["metadata"], body["spec"], body.get("status") or {}
+    timeout = spec.get("timeout")
+    return WaitingTask(
+        uid=TaskUid(metadata["uid"]),
+        queue=QueueKey(metadata["namespace"], spec["queue"]),
+        name=metadata["name"],
+        created=parse_time(metadata["creationTimestamp"]),
+        run=status.get("run", 0),
+        dispatches=status.get("dispatches", 1),
+        handler=spec["handler"],
+        priority=spec.get("priority", TASKS_PRIORITY_DEFAULT),
+        timeout=parse_duration(timeout) if timeout else None,
+        payload=encode_payload(spec.get("payload")),
+        listed=listed,
+    )
+
+
+def encode_payload(payload: Any) -> bytes:
+    """Return a payload as the body of a message: compact JSON in UTF-8; no payload is `null`."""
+    return json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def decide_refusal(task: WaitingTask, ceiling: timedelta) -> Refusal | None:
+    """Return why a Task can never be run; None: it can.
+
+    ceiling: the timeout of its TaskQueue. What a schema cannot tell is told here.
+    """
+    if len(task.payload) > PAYLOAD_MAX_BYTES:
+        return Refusal(
+            "PayloadTooLarge",
+            f"spec.payload has {len(task.payload)} bytes as JSON; the limit is "
+            f"{PAYLOAD_MAX_BYTES}: store the data elsewhere and pass where it is",
+        )
+    if task.timeout is not None and task.timeout > ceiling:
+        return Refusal(
+            "TimeoutTooLong",
+            f"spec.timeout is {task.timeout.total_seconds():g}s; TaskQueue '{task.queue.name}' "
+            f"allows at most {ceiling.total_seconds():g}s: lower it, or raise the queue's "
+            "spec.timeout",
+        )
+    return None
+
+
+def decide_publication(
+    task: WaitingTask, *, dispatched_through: datetime | None, started: datetime
+) -> Publication:
+    """Return whether a Task seen for the first time was published by an earlier operator.
+
+    dispatched_through: of its TaskQueue; None: unknown.
+    started: when this process started, by the API server's clock. No earlier operator lived
+        after that, so a Task created later was never published.
+    """
+    if not task.listed or task.created >= started:
+        return Publication.FIRST
+    if dispatched_through is not None and task.created < dispatched_through:
+        return Publication.KNOWN
+    return Publication.AGAIN
+
+
+def decide_dispatched_through(
+    *, oldest_unconfirmed: datetime | None, newest_seen: datetime | None
+) -> datetime | None:
+    """Return the moment before which every waiting Task is published; None: unknown.
+
+    The margin covers Tasks whose watch event comes later than that of a younger one.
+    """
+    bound = oldest_unconfirmed or newest_seen
+    return bound - DISPATCHED_THROUGH_MARGIN if bound else None
+
+
+def build_headers(task: WaitingTask, cluster: str, ceiling: timedelta) -> TaskHeaders:
+    """Return the headers of a Task's message."""
+    return TaskHeaders(
+        cluster=cluster,
+        namespace=task.queue.namespace,
+        name=task.name,
+        created=task.created,
+        run=task.run,
+        attempt=1,
+        dispatches=task.dispatches,
+        timeout=task.timeout or ceiling,
+    )

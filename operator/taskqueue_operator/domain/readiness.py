@@ -1,0 +1,103 @@
+"""A TaskQueue's conditions, from what was found."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from taskqueue_api.conditions import Condition, ConditionStatus
+
+READY = "Ready"
+BROKER_READY = "BrokerReady"
+WORKERS_READY = "WorkersReady"
+WORKER_CREDENTIALS = "WorkerCredentials"
+
+_POD_MESSAGE_MAX = 400
+
+
+class Finding(NamedTuple):
+    """A verdict on one part of a TaskQueue; reason and message reach conditions unchanged."""
+
+    status: ConditionStatus
+    reason: str
+    message: str
+
+    @property
+    def ok(self) -> bool:
+        """Whether it holds."""
+        return self.status == "True"
+
+
+def decide_workers_ready(
+    desired: int, deployment: Mapping[str, Any] | None, pods: Sequence[Mapping[str, Any]]
+) -> Finding:
+    """Return whether the wanted workers consume, and the pods' own reason when they do not.
+
+    deployment: the object as last seen; None: not seen yet.
+    pods: the worker pods; may be empty when all is well.
+    """
+    if deployment is None:
+        return Finding("False", "WorkersStarting", f"0 of {desired} workers are ready")
+    status = deployment.get("status", {})
+    ready = status.get("readyReplicas", 0)
+    updated = status.get("updatedReplicas", 0)
+    current = deployment.get("metadata", {}).get("generation") == status.get("observedGeneration")
+    if current and ready >= desired and updated >= desired:
+        return Finding("True", "WorkersReady", f"{ready} of {desired} workers are ready")
+    fault = find_pod_fault(pods)
+    if fault:
+        return Finding("False", fault[0], f"{ready} of {desired} workers are ready: {fault[1]}")
+    for condition in status.get("conditions", []):
+        if condition.get("type") == "ReplicaFailure" and condition.get("status") == "True":
+            return Finding("False", "PodsRefused", str(condition.get("message", "")))
+    if ready >= desired:
+        return Finding("True", "RollingOut", f"{updated} of {desired} workers are up to date")
+    return Finding("False", "WorkersStarting", f"{ready} of {desired} workers are ready")
+
+
+def find_pod_fault(pods: Sequence[Mapping[str, Any]]) -> tuple[str, str] | None:
+    """Return (reason, message) of the first pod that cannot run; None: none says so."""
+    for pod in sorted(pods, key=lambda item: str(item["metadata"]["name"])):
+        name = pod["metadata"]["name"]
+        status = pod.get("status", {})
+        for condition in status.get("conditions", []):
+            if condition.get("reason") == "Unschedulable":
+                return "Unschedulable", f"pod '{name}': {condition.get('message', '')}"
+        for container in status.get("containerStatuses", []):
+            waiting = container.get("state", {}).get("waiting") or {}
+            reason = waiting.get("reason", "")
+            if reason in ("", "ContainerCreating", "PodInitializing"):
+                continue
+            return reason, f"pod '{name}': {_container_message(container, waiting)}"
+    return None
+
+
+def _container_message(container: Mapping[str, Any], waiting: Mapping[str, Any]) -> str:
+    """Return the last words of a container: its termination message says more than the back-off."""
+    last = container.get("lastState", {}).get("terminated") or {}
+    message = str(last.get("message") or waiting.get("message") or waiting.get("reason", ""))
+    return message.strip()[-_POD_MESSAGE_MAX:]
+
+
+def build_conditions(
+    generation: int, broker: Finding, credentials: Finding, workers: Finding
+) -> list[Condition]:
+    """Return the conditions of a TaskQueue; `Ready` is the first fault, or that there is none."""
+    faults = [finding for finding in (broker, credentials, workers) if finding.status == "False"]
+    # Workers that share the Secret run all the same: that condition warns, it does not stop.
+    faults = [finding for finding in faults if finding.reason != "SharedSecret"]
+    ready = faults[0] if faults else Finding("True", "Ready", "the queue takes and runs Tasks")
+    findings = {
+        READY: ready,
+        BROKER_READY: broker,
+        WORKERS_READY: workers,
+        WORKER_CREDENTIALS: credentials,
+    }
+    return [
+        Condition(
+            type=kind,
+            status=finding.status,
+            reason=finding.reason,
+            message=finding.message,
+            observed_generation=generation,
+        )
+        for kind, finding in findings.items()
+    ]

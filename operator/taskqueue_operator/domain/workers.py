@@ -1,0 +1,244 @@
+"""The objects that run a TaskQueue's workers, as Kubernetes manifests."""
+
+import base64
+import json
+from dataclasses import dataclass
+from datetime import timedelta
+from math import ceil
+from typing import Any
+
+from taskqueue_api import names
+from taskqueue_api.durations import parse_duration
+from taskqueue_api.taskqueue import TaskQueueSpec, WorkersSpec
+
+UID = 10001
+GRACE_MARGIN = timedelta(seconds=30)
+BROKER_MOUNT = f"{names.RESERVED_MOUNTS}/broker"
+PORT = 8080
+
+
+@dataclass(frozen=True)
+class Owner:
+    """The TaskQueue that owns the objects."""
+
+    namespace: str
+    name: str
+    uid: str
+
+    def reference(self) -> dict[str, Any]:
+        """Return its owner reference, as the controller."""
+        return {
+            "apiVersion": names.API_VERSION,
+            "kind": "TaskQueue",
+            "name": self.name,
+            "uid": self.uid,
+            "controller": True,
+            "blockOwnerDeletion": True,
+        }
+
+
+@dataclass(frozen=True)
+class WorkerDefaults:
+    """What the chart says about every worker. cluster: UID of the cluster."""
+
+    image: str
+    image_pull_policy: str
+    cluster: str
+    log_format: str
+
+
+def decide_replicas(workers: WorkersSpec) -> tuple[int, str]:
+    """Return how many worker pods a TaskQueue needs, and why."""
+    return workers.replicas, "FixedReplicas"
+
+
+def build_metadata(owner: Owner, name: str) -> dict[str, Any]:
+    """Return the metadata that every object of a TaskQueue carries."""
+    return {
+        "name": name,
+        "namespace": owner.namespace,
+        "labels": names.worker_labels(owner.name),
+        "ownerReferences": [owner.reference()],
+    }
+
+
+def build_broker_secret(owner: Owner, uri: str, ca: str | None) -> dict[str, Any]:
+    """Return the Secret with the workers' own broker credentials."""
+    data = {"uri": uri} | ({"ca.crt": ca} if ca else {})
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": build_metadata(owner, names.broker_secret(owner.name)),
+        "type": "Opaque",
+        "data": {key: base64.b64encode(value.encode()).decode() for key, value in data.items()},
+    }
+
+
+def build_access(owner: Owner) -> list[dict[str, Any]]:
+    """Return the workers' ServiceAccount, Role and RoleBinding: what one queue needs, no more."""
+    metadata = build_metadata(owner, names.child(owner.name))
+    return [
+        {
+            "apiVersion": "v1",
+            "kind": "ServiceAccount",
+            "metadata": metadata,
+            "automountServiceAccountToken": False,
+        },
+        {
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "Role",
+            "metadata": metadata,
+            "rules": [
+                {"apiGroups": [names.GROUP], "resources": ["tasks"], "verbs": ["get"]},
+                {"apiGroups": [names.GROUP], "resources": ["tasks/status"], "verbs": ["patch"]},
+                {"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]},
+            ],
+        },
+        {
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "RoleBinding",
+            "metadata": metadata,
+            "roleRef": {
+                "apiGroup": "rbac.authorization.k8s.io",
+                "kind": "Role",
+                "name": metadata["name"],
+            },
+            "subjects": [
+                {
+                    "kind": "ServiceAccount",
+                    "name": metadata["name"],
+                    "namespace": owner.namespace,
+                }
+            ],
+        },
+    ]
+
+
+def build_deployment(
+    owner: Owner, spec: TaskQueueSpec, defaults: WorkerDefaults, secret_hash: str
+) -> dict[str, Any]:
+    """Return the workers' Deployment.
+
+    secret_hash: of the broker credentials; a new one rolls the pods.
+    """
+    replicas, _ = decide_replicas(spec.workers)
+    labels = names.worker_labels(owner.name)
+    template = spec.workers.template
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": build_metadata(owner, names.child(owner.name)),
+        "spec": {
+            "replicas": replicas,
+            "selector": {"matchLabels": labels},
+            "strategy": {
+                "type": "RollingUpdate",
+                "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0},
+            },
+            "template": {
+                "metadata": {
+                    "labels": {**(template.labels or {}), **labels},
+                    "annotations": {
+                        **(template.annotations or {}),
+                        names.BROKER_HASH_ANNOTATION: secret_hash,
+                    },
+                },
+                "spec": _pod_spec(owner, spec, defaults),
+            },
+        },
+    }
+
+
+def grace_seconds(timeout: str) -> int:
+    """Return how long a pod may take to stop: its longest Task and a margin, whole seconds."""
+    return ceil((parse_duration(timeout) + GRACE_MARGIN).total_seconds())
+
+
+def _pod_spec(owner: Owner, spec: TaskQueueSpec, defaults: WorkerDefaults) -> dict[str, Any]:
+    template = spec.workers.template.to_kubernetes()
+    pod: dict[str, Any] = {
+        "serviceAccountName": names.child(owner.name),
+        "automountServiceAccountToken": True,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": grace_seconds(spec.timeout),
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": UID,
+            "runAsGroup": UID,
+            "fsGroup": UID,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [_container(owner, spec, defaults, template)],
+        "volumes": [
+            {
+                "name": "taskqueue-broker",
+                "secret": {"secretName": names.broker_secret(owner.name), "defaultMode": 0o440},
+            },
+            {"name": "taskqueue-tmp", "emptyDir": {}},
+            *template.get("volumes", []),
+        ],
+    }
+    for key in ("imagePullSecrets", "nodeSelector", "tolerations"):
+        if key in template:
+            pod[key] = template[key]
+    return pod
+
+
+def _container(
+    owner: Owner, spec: TaskQueueSpec, defaults: WorkerDefaults, template: dict[str, Any]
+) -> dict[str, Any]:
+    return {
+        "name": "worker",
+        "image": template.get("image", defaults.image),
+        "imagePullPolicy": template.get("imagePullPolicy", defaults.image_pull_policy),
+        "env": [*template.get("env", []), *_environment(owner, spec, defaults)],
+        "ports": [{"name": "http", "containerPort": PORT, "protocol": "TCP"}],
+        "resources": template.get("resources", {"requests": {"cpu": "50m", "memory": "128Mi"}}),
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "startupProbe": _probe("/readyz", period=1, failures=120),
+        "readinessProbe": _probe("/readyz", period=5, failures=2),
+        "livenessProbe": _probe("/healthz", period=10, failures=3),
+        "volumeMounts": [
+            {"name": "taskqueue-broker", "mountPath": BROKER_MOUNT, "readOnly": True},
+            {"name": "taskqueue-tmp", "mountPath": "/tmp"},  # noqa: S108 - inside the pod
+            *template.get("volumeMounts", []),
+        ],
+    }
+
+
+def _environment(
+    owner: Owner, spec: TaskQueueSpec, defaults: WorkerDefaults
+) -> list[dict[str, Any]]:
+    handlers = spec.workers.handlers.model_dump(by_alias=True, exclude_none=True)
+    fixed = {
+        "TASKQUEUE_NAMESPACE": owner.namespace,
+        "TASKQUEUE_NAME": owner.name,
+        "TASKQUEUE_CLUSTER": defaults.cluster,
+        "TASKQUEUE_CONCURRENCY": str(spec.workers.concurrency),
+        "TASKQUEUE_TIMEOUT": spec.timeout,
+        "TASKQUEUE_HANDLERS": json.dumps(handlers, separators=(",", ":")),
+        "TASKQUEUE_GRACE": str(grace_seconds(spec.timeout)),
+        "TASKQUEUE_LOG_FORMAT": defaults.log_format,
+    }
+    fields = {
+        "TASKQUEUE_POD_NAME": "metadata.name",
+        "TASKQUEUE_POD_UID": "metadata.uid",
+        "TASKQUEUE_NODE_NAME": "spec.nodeName",
+    }
+    return [{"name": key, "value": value} for key, value in fixed.items()] + [
+        {"name": key, "valueFrom": {"fieldRef": {"fieldPath": path}}}
+        for key, path in fields.items()
+    ]
+
+
+def _probe(path: str, *, period: int, failures: int) -> dict[str, Any]:
+    return {
+        "httpGet": {"path": path, "port": "http"},
+        "periodSeconds": period,
+        "timeoutSeconds": 3,
+        "failureThreshold": failures,
+    }

@@ -1,0 +1,1 @@
+"""Kopf handlers: each parses, calls one service, and decides nothing."""

@@ -1,0 +1,36 @@
+"""How Kopf itself is set up."""
+
+from typing import Any
+
+import kopf
+
+from taskqueue_api.names import FINALIZER, GROUP, MANAGER, TASKS
+from taskqueue_api.task import FINISHED_PHASES
+
+PREFIX = f"operator.{GROUP}"
+
+
+def configure(settings: kopf.OperatorSettings) -> None:
+    """Set up Kopf for many Tasks, few writes and our own names."""
+    settings.persistence.finalizer = FINALIZER
+    settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=PREFIX)
+    settings.persistence.diffbase_storage = kopf.AnnotationsDiffBaseStorage(prefix=PREFIX)
+    # Our own Events say what matters; Kopf's would say what it called.
+    settings.posting.enabled = False
+    # The kinds are fixed, so nobody need be allowed to list all kinds of the cluster.
+    settings.scanning.disabled = True
+    settings.watching.chunk_size = 500
+    # Only what is unfinished is watched: 10,000 finished Tasks cost nothing at start.
+    settings.watching.field_selectors[GROUP, TASKS] = ",".join(
+        f"status.phase!={phase}" for phase in FINISHED_PHASES
+    )
+    for selector in ("deployments", "serviceaccounts", "roles", "rolebindings"):
+        settings.watching.label_selectors[selector] = f"app.kubernetes.io/managed-by={MANAGER}"
+    settings.queueing.worker_limit = 200
+    # With the default of 5 s, 1,000 objects at a limit of 100 take 45 s (nolar/kopf#1243).
+    settings.queueing.idle_timeout = 0.1
+
+
+def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
+    """Log in with the pod's service account, or else with the kubeconfig."""
+    return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)

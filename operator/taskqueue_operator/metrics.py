@@ -1,0 +1,44 @@
+"""The operator's metrics. Labels are bounded: queues and outcomes, never Tasks."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+DISPATCHES = Counter(
+    "taskqueue_dispatches_total",
+    "Publications of Tasks, by what became of them.",
+    ["namespace", "queue", "verdict"],
+)
+DISPATCH_SECONDS = Histogram(
+    "taskqueue_dispatch_duration_seconds",
+    "From the moment the operator saw a Task, or its queue opened, to RabbitMQ's confirm.",
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+)
+RECONCILES = Counter(
+    "taskqueue_reconciles_total",
+    "Reconciles of TaskQueues, by the reason of their Ready condition.",
+    ["result"],
+)
+RECONCILE_SECONDS = Histogram(
+    "taskqueue_reconcile_duration_seconds",
+    "How long a reconcile of a TaskQueue took.",
+    buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+)
+BROKER_CONNECTED = Gauge(
+    "taskqueue_broker_connected",
+    "1 while the operator is connected to a broker and vhost.",
+    ["host", "vhost"],
+)
+TASKS = Gauge(
+    "taskqueue_tasks",
+    "Tasks that exist, by phase.",
+    ["namespace", "queue", "phase"],
+)
+TASKS_HELD = Gauge(
+    "taskqueue_tasks_held",
+    "Tasks that wait for their queue to open.",
+    ["namespace", "queue"],
+)
+STATUS_WRITES = Counter(
+    "taskqueue_status_writes_total",
+    "Writes of status by the operator.",
+    ["kind", "result"],
+)

@@ -1,0 +1,139 @@
+"""Which TaskQueue uses which RabbitMQ, and the connections that they share."""
+
+import random
+from collections.abc import Callable
+from typing import NamedTuple
+
+from taskqueue_api.taskqueue import BrokerSpec
+from taskqueue_operator import metrics
+from taskqueue_operator.broker.link import Link
+from taskqueue_operator.broker.management import Management
+from taskqueue_operator.cluster.client import ClusterClient
+from taskqueue_operator.domain.broker_address import (
+    BrokerAddress,
+    decode_secret,
+    default_management,
+    management_of_service,
+    parse_broker_secret,
+    service_of,
+)
+from taskqueue_operator.domain.dispatching import QueueKey
+from taskqueue_operator.errors import ClusterError, ConfigurationError, NotFoundError
+from taskqueue_operator.settings import SecretKey
+
+
+class BrokerChoice(NamedTuple):
+    """The broker of a TaskQueue.
+
+    own: the Secret lies in the TaskQueue's own namespace.
+    """
+
+    address: BrokerAddress
+    own: bool
+
+
+class Brokers:
+    """Connections by address and credentials; one that no TaskQueue uses is closed.
+
+    on_change: called with the TaskQueues concerned when a connection opens or closes.
+    """
+
+    def __init__(
+        self,
+        *,
+        cluster: ClusterClient,
+        default_secret: SecretKey | None,
+        rng: random.Random,
+        on_change: Callable[[list[QueueKey], Link], None],
+    ) -> None:
+        self._cluster = cluster
+        self._default_secret = default_secret
+        self._rng = rng
+        self._on_change = on_change
+        self._links: dict[str, Link] = {}
+        self._management: dict[str, Management] = {}
+        self._used: dict[QueueKey, str] = {}
+
+    async def choose(self, key: QueueKey, spec: BrokerSpec) -> BrokerChoice:
+        """Return the broker that a TaskQueue asks for. Raises ConfigurationError."""
+        if spec.secret_ref:
+            secret = SecretKey(key.namespace, spec.secret_ref.name)
+        elif self._default_secret:
+            secret = self._default_secret
+        else:
+            raise ConfigurationError(
+                "NoBroker",
+                "spec.broker.secretRef is not set, and the operator has no default broker",
+            )
+        name = f"{secret.namespace}/{secret.name}"
+        try:
+            found = await self._cluster.get("v1", "Secret", secret.namespace, secret.name)
+        except NotFoundError as error:
+            raise ConfigurationError(
+                "SecretNotFound", f"Secret '{name}', which should name the broker, is not there"
+            ) from error
+        address = parse_broker_secret(decode_secret(found), secret=name, vhost=spec.vhost)
+        return BrokerChoice(address, own=secret.namespace == key.namespace)
+
+    def use(self, key: QueueKey, address: BrokerAddress) -> Link:
+        """Return the connection to an address, which a TaskQueue uses from now on."""
+        fingerprint = address.fingerprint()
+        previous = self._used.get(key)
+        self._used[key] = fingerprint
+        if fingerprint not in self._links:
+            self._links[fingerprint] = Link(address, on_change=self._changed, rng=self._rng)
+        if previous not in (None, fingerprint):
+            self._close_unused()
+        return self._links[fingerprint]
+
+    def link_of(self, key: QueueKey) -> Link | None:
+        """Return the connection that a TaskQueue used last."""
+        return self._links.get(self._used.get(key, ""))
+
+    def release(self, key: QueueKey) -> None:
+        """Take note that a TaskQueue uses its connection no more."""
+        self._used.pop(key, None)
+        self._close_unused()
+
+    async def management(self, address: BrokerAddress, namespace: str) -> Management:
+        """Return the management API of a broker.
+
+        namespace: where a short host name of the broker is looked up.
+        """
+        fingerprint = address.fingerprint()
+        if fingerprint not in self._management:
+            base = address.management or await self._find_management(address, namespace)
+            self._management[fingerprint] = Management(base, address)
+        return self._management[fingerprint]
+
+    async def close(self) -> None:
+        """Close every connection."""
+        for link in self._links.values():
+            await link.close()
+        for management in self._management.values():
+            await management.close()
+
+    async def _find_management(self, address: BrokerAddress, namespace: str) -> str:
+        service = service_of(address.host, namespace)
+        if service:
+            try:
+                found = await self._cluster.get("v1", "Service", *service)
+            except ClusterError:
+                # Not a Service, or none that we may read: the default port is as good a guess.
+                found = {}
+            base = management_of_service(found, address.host)
+            if base:
+                return base
+        return default_management(address)
+
+    def _changed(self, link: Link) -> None:
+        up = link.connected.is_set()
+        metrics.BROKER_CONNECTED.labels(link.address.host, link.address.vhost).set(up)
+        fingerprint = link.address.fingerprint()
+        self._on_change([key for key, used in self._used.items() if used == fingerprint], link)
+
+    def _close_unused(self) -> None:
+        used = set(self._used.values())
+        for fingerprint in [name for name in self._links if name not in used]:
+            self._links.pop(fingerprint).task.cancel()
+            self._management.pop(fingerprint, None)

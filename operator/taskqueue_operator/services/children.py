@@ -1,0 +1,110 @@
+"""The Kubernetes objects that a TaskQueue owns: applied, and repaired when they drift."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from taskqueue_operator.cluster.client import ClusterClient
+from taskqueue_operator.domain.workers import Owner
+from taskqueue_operator.errors import ConfigurationError, NotFoundError
+
+
+class ChildKey(NamedTuple):
+    """One owned object."""
+
+    kind: str
+    namespace: str
+    name: str
+
+
+class Applied(NamedTuple):
+    """An object as we applied it last.
+
+    wanted: hash of what we asked for.
+    marker: what changes when somebody else changes it.
+    """
+
+    wanted: str
+    marker: str
+
+
+class Children:
+    """Applies owned objects, and only when something differs."""
+
+    def __init__(self, cluster: ClusterClient) -> None:
+        self._cluster = cluster
+        self._applied: dict[ChildKey, Applied] = {}
+
+    async def apply(self, owner: Owner, manifests: Sequence[dict[str, Any]]) -> None:
+        """Make the objects what they should be.
+
+        Raises ConfigurationError (`NameTaken`) when one of their names belongs to somebody
+        else's object, ClusterError when the API server refuses.
+        """
+        for manifest in manifests:
+            await self._apply_one(owner, manifest)
+
+    async def check(self, owner: Owner, kind: str, name: str, api_version: str = "v1") -> None:
+        """Look at an object that is not watched, so that its drift is repaired too."""
+        key = ChildKey(kind, owner.namespace, name)
+        if key not in self._applied:
+            return
+        try:
+            current = await self._cluster.get(api_version, kind, owner.namespace, name)
+        except NotFoundError:
+            self._applied.pop(key)
+            return
+        self.observe(current, deleted=False)
+
+    def observe(self, body: Mapping[str, Any], *, deleted: bool) -> bool:
+        """Take note of an object as it is now; return whether it must be applied again."""
+        key = ChildKey(body["kind"], body["metadata"]["namespace"], body["metadata"]["name"])
+        applied = self._applied.get(key)
+        if applied is None:
+            return deleted
+        if deleted or applied.marker != _marker(body):
+            del self._applied[key]
+            return True
+        return False
+
+    def forget(self, owner: Owner) -> None:
+        """Forget the objects of a TaskQueue."""
+        for key in list(self._applied):
+            if key.namespace == owner.namespace and key.name.startswith(f"tq-{owner.name}"):
+                del self._applied[key]
+
+    async def _apply_one(self, owner: Owner, manifest: dict[str, Any]) -> None:
+        metadata = manifest["metadata"]
+        key = ChildKey(manifest["kind"], metadata["namespace"], metadata["name"])
+        wanted = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+        known = self._applied.get(key)
+        if known and known.wanted == wanted:
+            return
+        if known is None:
+            await self._check_owner(owner, manifest)
+        result = await self._cluster.apply(manifest)
+        self._applied[key] = Applied(wanted, _marker(result))
+
+    async def _check_owner(self, owner: Owner, manifest: Mapping[str, Any]) -> None:
+        name = manifest["metadata"]["name"]
+        try:
+            current = await self._cluster.get(
+                manifest["apiVersion"], manifest["kind"], owner.namespace, name
+            )
+        except NotFoundError:
+            return
+        references = current["metadata"].get("ownerReferences", [])
+        if not any(reference["uid"] == owner.uid for reference in references):
+            raise ConfigurationError(
+                "NameTaken",
+                f"{manifest['kind']} '{name}' exists already and does not belong to this "
+                "TaskQueue; delete or rename it",
+            )
+
+
+def _marker(body: Mapping[str, Any]) -> str:
+    """Return what changes with the wanted state: a Deployment's status must not count."""
+    metadata = body["metadata"]
+    version = metadata.get("generation") or metadata["resourceVersion"]
+    return f"{metadata['uid']}/{version}"

@@ -1,0 +1,84 @@
+"""Counts of Tasks by phase, for the status of their TaskQueues and for the metrics."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+from taskqueue_api.names import API_VERSION
+from taskqueue_operator import metrics
+from taskqueue_operator.cluster.client import ClusterClient
+from taskqueue_operator.domain.counting import Tally
+from taskqueue_operator.domain.dispatching import QueueKey
+from taskqueue_operator.errors import ClusterError
+from taskqueue_operator.services.status import StatusBoard
+
+EVERY_SECONDS = 5.0
+SHARE = 20
+"""Counting rests this many times as long as it took, so that it stays under 5% of the load."""
+
+logger = logging.getLogger(__name__)
+
+
+class Counts:
+    """Counts the Tasks of namespaces in which something happened.
+
+    prune: called with a namespace, the names of its Tasks, and a moment before the list; what is
+        older and not listed no longer exists.
+    """
+
+    def __init__(
+        self,
+        cluster: ClusterClient,
+        board: StatusBoard,
+        prune: Callable[[str, set[str], datetime], None],
+    ) -> None:
+        self._cluster = cluster
+        self._board = board
+        self._prune = prune
+        self._dirty: set[str] = set()
+        self._queues: set[QueueKey] = set()
+
+    def changed(self, namespace: str) -> None:
+        """Take note that something happened to a Task of a namespace."""
+        self._dirty.add(namespace)
+
+    def queue_seen(self, key: QueueKey) -> None:
+        """Count for this TaskQueue from now on."""
+        if key not in self._queues:
+            self._queues.add(key)
+            self._dirty.add(key.namespace)
+
+    def queue_gone(self, key: QueueKey) -> None:
+        """Count no longer for this TaskQueue."""
+        if key in self._queues:
+            self._queues.discard(key)
+            for phase in ("pending", "running", "succeeded", "failed"):
+                metrics.TASKS.remove(*key, phase)
+
+    async def run(self) -> None:
+        """Count, for ever."""
+        loop = asyncio.get_running_loop()
+        while True:
+            begun = loop.time()
+            namespaces, self._dirty = self._dirty, set()
+            for namespace in namespaces:
+                try:
+                    await self._count(namespace)
+                except ClusterError as error:
+                    self._dirty.add(namespace)
+                    logger.warning("Tasks not counted: %s", error, extra={"namespace": namespace})
+            await asyncio.sleep(max(EVERY_SECONDS, SHARE * (loop.time() - begun)))
+
+    async def _count(self, namespace: str) -> None:
+        # A margin for clocks: what is younger may be missing from the list and yet exist.
+        before = datetime.now(UTC) - timedelta(minutes=1)
+        tally = Tally()
+        async for page in self._cluster.task_tables(API_VERSION, namespace):
+            tally.add_page(page)
+        self._prune(namespace, tally.names, before)
+        for key in [key for key in self._queues if key.namespace == namespace]:
+            counts = tally.of(key.name)
+            self._board.counts(key, counts)
+            for phase, number in counts.model_dump().items():
+                metrics.TASKS.labels(*key, phase).set(number)

@@ -1,0 +1,378 @@
+"""Publishes waiting Tasks: each once, as far as one process can know.
+
+A Task enters when it is seen Pending and leaves when it is seen in another phase or gone. In
+between it is in one of these places:
+
+    waiting   its queue's gate is closed, or its turn has not come
+    in flight published, RabbitMQ has not confirmed yet
+    out       confirmed: it is the broker's now
+    again     it may or may not be in the queue; a second publication is announced in its
+              status, and 10 s later it goes back to `waiting`
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from enum import Enum
+from typing import Any, NamedTuple
+
+from taskqueue_api.messages import TaskUid
+from taskqueue_api.names import work_queue
+from taskqueue_operator import metrics
+from taskqueue_operator.broker.link import Link
+from taskqueue_operator.broker.publisher import Publisher, Verdict
+from taskqueue_operator.domain.dispatching import (
+    Publication,
+    QueueKey,
+    WaitingTask,
+    build_headers,
+    decide_dispatched_through,
+    decide_publication,
+    decide_refusal,
+    read_task,
+)
+from taskqueue_operator.errors import BrokerError
+from taskqueue_operator.services.task_writer import TaskWriter
+
+WINDOW = 200
+"""Unconfirmed publications per queue."""
+
+CONFIRM_SECONDS = 30.0
+"""A queue that confirms nothing for so long has no leader; its channel is given up."""
+
+logger = logging.getLogger(__name__)
+
+
+class Place(Enum):
+    """Where a waiting Task is."""
+
+    WAITING = "waiting"
+    IN_FLIGHT = "in flight"
+    OUT = "out"
+    AGAIN = "again"
+
+
+@dataclass
+class Entry:
+    """What is remembered of a Task in phase Pending.
+
+    task: without its payload once it is out.
+    since: loop time of when it was seen.
+    """
+
+    task: WaitingTask
+    place: Place
+    since: float
+
+
+class Flight(NamedTuple):
+    """A publication that RabbitMQ has not confirmed. sent: loop time."""
+
+    sent: float
+    verdict: "asyncio.Future[Verdict]"
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Whether a queue takes Tasks, and why not.
+
+    ceiling: the TaskQueue's timeout.
+    dispatched_through: as an earlier operator left it.
+    """
+
+    link: Link | None
+    ceiling: timedelta
+    dispatched_through: datetime | None
+    reason: str = ""
+    message: str = ""
+
+
+@dataclass
+class Lane:
+    """One TaskQueue's way to the broker."""
+
+    key: QueueKey
+    gate: Gate
+    waiting: dict[TaskUid, Entry] = field(default_factory=dict)
+    in_flight: dict[TaskUid, Flight] = field(default_factory=dict)
+    entries: dict[TaskUid, Entry] = field(default_factory=dict)
+    newest: datetime | None = None
+    publisher: Publisher | None = None
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    runner: asyncio.Task[None] | None = None
+
+
+def missing_queue(key: QueueKey) -> Gate:
+    """Return the gate of a TaskQueue that nobody has seen."""
+    return Gate(
+        None,
+        timedelta(),
+        None,
+        reason="QueueNotFound",
+        message=f"there is no TaskQueue '{key.name}' in namespace '{key.namespace}'",
+    )
+
+
+class Dispatcher:
+    """Publishes the waiting Tasks of all TaskQueues.
+
+    started: when this process started, by the API server's clock.
+    on_trouble: called when a queue turns out not to be as its gate says.
+    """
+
+    def __init__(
+        self,
+        *,
+        cluster_uid: str,
+        started: datetime,
+        writer: TaskWriter,
+        on_trouble: Callable[[QueueKey], None],
+    ) -> None:
+        self._cluster_uid = cluster_uid
+        self._started = started
+        self._writer = writer
+        self._on_trouble = on_trouble
+        self._lanes: dict[QueueKey, Lane] = {}
+        self._queue_of: dict[TaskUid, QueueKey] = {}
+        self._stopping = False
+
+    def task_waiting(self, body: dict[str, Any], *, listed: bool) -> None:
+        """Take note of a Task in phase Pending; a known one is left alone."""
+        uid = TaskUid(body["metadata"]["uid"])
+        if uid in self._queue_of:
+            return
+        task = read_task(body, listed=listed)
+        lane = self._lane(task.queue)
+        lane.newest = max(lane.newest or task.created, task.created)
+        self._queue_of[uid] = lane.key
+        entry = Entry(task, Place.WAITING, asyncio.get_running_loop().time())
+        lane.entries[uid] = entry
+        self._wait(lane, entry)
+
+    def task_left(self, uid: TaskUid) -> None:
+        """Forget a Task that is gone or no longer Pending."""
+        key = self._queue_of.pop(uid, None)
+        if key is None:
+            return
+        lane = self._lanes[key]
+        lane.entries.pop(uid, None)
+        lane.waiting.pop(uid, None)
+        self._writer.forget(uid)
+        if not lane.entries and lane.gate.reason == "QueueNotFound":
+            self._drop(lane)
+
+    def forget_except(self, namespace: str, names: set[str], before: datetime) -> None:
+        """Forget Tasks of a namespace that were created before a moment and are not in `names`.
+
+        A deletion can be missed while a watch is broken; without this they would stay for ever.
+        """
+        for lane in [lane for key, lane in self._lanes.items() if key.namespace == namespace]:
+            for uid, entry in list(lane.entries.items()):
+                if entry.task.created < before and entry.task.name not in names:
+                    self.task_left(uid)
+
+    def open(self, key: QueueKey, gate: Gate) -> None:
+        """Let a queue take Tasks."""
+        lane = self._lane(key)
+        if lane.publisher and lane.gate.link is not gate.link:
+            lane.publisher.close()
+            lane.publisher = None
+        lane.gate = gate
+        self._writer.released(key)
+        lane.wake.set()
+
+    def hold(self, key: QueueKey, reason: str, message: str) -> None:
+        """Keep a queue's Tasks back; they are told why."""
+        lane = self._lane(key)
+        lane.gate = replace(lane.gate, link=None, reason=reason, message=message)
+        self._tell_held(lane)
+
+    def close_queue(self, key: QueueKey) -> None:
+        """Take note that a TaskQueue is gone."""
+        lane = self._lanes.get(key)
+        if lane is None:
+            return
+        lane.gate = missing_queue(key)
+        if not lane.entries:
+            self._drop(lane)
+            return
+        # Its queue in RabbitMQ is gone, or will be: whatever was published is unsure now.
+        self.queue_lost(key)
+        self._tell_held(lane)
+
+    def queue_lost(self, key: QueueKey) -> None:
+        """Publish again what was in a queue that had disappeared from RabbitMQ."""
+        lane = self._lane(key)
+        lost = [entry for entry in lane.entries.values() if entry.place is Place.OUT]
+        if lost:
+            logger.warning(
+                "the queue in RabbitMQ was gone: %d Tasks are published again",
+                len(lost),
+                extra={"namespace": key.namespace, "queue": key.name},
+            )
+        for entry in lost:
+            self._again(lane, entry)
+
+    def dispatched_through(self, key: QueueKey) -> datetime | None:
+        """Return the moment before which all waiting Tasks of a queue are published."""
+        lane = self._lanes.get(key)
+        if lane is None:
+            return None
+        unconfirmed = [
+            entry.task.created for entry in lane.entries.values() if entry.place is not Place.OUT
+        ]
+        return decide_dispatched_through(
+            oldest_unconfirmed=min(unconfirmed, default=None), newest_seen=lane.newest
+        )
+
+    def give_up_silent_channels(self) -> None:
+        """Close the channels of queues that have confirmed nothing for too long."""
+        now = asyncio.get_running_loop().time()
+        for lane in self._lanes.values():
+            oldest = next(iter(lane.in_flight.values()), None)
+            if oldest and lane.publisher and now - oldest.sent > CONFIRM_SECONDS:
+                logger.warning("RabbitMQ confirms nothing for queue %s", lane.key)
+                lane.publisher.close()
+
+    async def stop(self, seconds: float) -> None:
+        """Publish nothing more and wait for what is in flight, at most `seconds`."""
+        self._stopping = True
+        flying = [
+            flight.verdict for lane in self._lanes.values() for flight in lane.in_flight.values()
+        ]
+        if flying:
+            await asyncio.wait(flying, timeout=seconds)
+        for lane in list(self._lanes.values()):
+            if lane.runner:
+                lane.runner.cancel()
+
+    def _lane(self, key: QueueKey) -> Lane:
+        lane = self._lanes.get(key)
+        if lane is None:
+            lane = self._lanes[key] = Lane(key, missing_queue(key))
+            lane.runner = asyncio.create_task(self._run(lane), name=f"dispatch {key}")
+        return lane
+
+    def _drop(self, lane: Lane) -> None:
+        self._lanes.pop(lane.key, None)
+        if lane.runner:
+            lane.runner.cancel()
+        if lane.publisher:
+            lane.publisher.close()
+        metrics.TASKS_HELD.remove(*lane.key)
+
+    def _wait(self, lane: Lane, entry: Entry) -> None:
+        entry.place = Place.WAITING
+        lane.waiting[entry.task.uid] = entry
+        if lane.gate.link is None:
+            self._writer.held(entry.task, lane.gate.reason, lane.gate.message)
+        lane.wake.set()
+
+    def _tell_held(self, lane: Lane) -> None:
+        for entry in lane.waiting.values():
+            self._writer.held(entry.task, lane.gate.reason, lane.gate.message)
+
+    async def _run(self, lane: Lane) -> None:
+        while True:
+            await lane.wake.wait()
+            lane.wake.clear()
+            metrics.TASKS_HELD.labels(*lane.key).set(len(lane.waiting))
+            while self._may_publish(lane):
+                try:
+                    publisher = await self._publisher(lane)
+                except (BrokerError, TimeoutError) as error:
+                    self._trouble(lane, "BrokerUnreachable", str(error))
+                    break
+                self._publish_some(lane, publisher)
+                # Let confirms and events in between batches.
+                await asyncio.sleep(0)
+            metrics.TASKS_HELD.labels(*lane.key).set(len(lane.waiting))
+
+    def _may_publish(self, lane: Lane) -> bool:
+        return (
+            bool(lane.waiting)
+            and lane.gate.link is not None
+            and len(lane.in_flight) < WINDOW
+            and not self._stopping
+        )
+
+    async def _publisher(self, lane: Lane) -> Publisher:
+        if lane.publisher is None or lane.publisher.fault:
+            link = lane.gate.link
+            if link is None:
+                raise BrokerError(lane.gate.reason, lane.gate.message)
+            lane.publisher = await Publisher.open(link)
+        return lane.publisher
+
+    def _publish_some(self, lane: Lane, publisher: Publisher) -> None:
+        while self._may_publish(lane) and publisher.fault is None:
+            uid = next(iter(lane.waiting))
+            entry = lane.waiting.pop(uid)
+            publication = decide_publication(
+                entry.task,
+                dispatched_through=lane.gate.dispatched_through,
+                started=self._started,
+            )
+            if publication is Publication.KNOWN:
+                self._out(entry)
+            elif publication is Publication.AGAIN:
+                self._again(lane, entry)
+            elif refusal := decide_refusal(entry.task, lane.gate.ceiling):
+                self._writer.refuse(entry.task, refusal)
+                self._out(entry)
+            else:
+                self._publish(lane, publisher, entry)
+
+    def _publish(self, lane: Lane, publisher: Publisher, entry: Entry) -> None:
+        entry.place = Place.IN_FLIGHT
+        future = publisher.publish(
+            entry.task,
+            key=work_queue(*lane.key),
+            headers=build_headers(entry.task, self._cluster_uid, lane.gate.ceiling).to_amqp(),
+        )
+        lane.in_flight[entry.task.uid] = Flight(asyncio.get_running_loop().time(), future)
+        future.add_done_callback(lambda done: self._settled(lane, entry, done.result()))
+
+    def _settled(self, lane: Lane, entry: Entry, verdict: Verdict) -> None:
+        lane.in_flight.pop(entry.task.uid, None)
+        metrics.DISPATCHES.labels(*lane.key, verdict.value).inc()
+        lane.wake.set()
+        if entry.task.uid not in lane.entries:
+            return  # it left Pending meanwhile: a worker was quicker than the confirm
+        if verdict is Verdict.CONFIRMED:
+            metrics.DISPATCH_SECONDS.observe(asyncio.get_running_loop().time() - entry.since)
+            self._writer.published(entry.task)
+            self._out(entry)
+        elif verdict is Verdict.UNROUTABLE:
+            self._trouble(
+                lane, "Unroutable", f"RabbitMQ has no queue '{work_queue(*lane.key)}' bound"
+            )
+            self._wait(lane, entry)
+        else:
+            self._again(lane, entry)
+            fault = lane.publisher.fault if lane.publisher else None
+            self._trouble(lane, "BrokerUnreachable", str(fault or "RabbitMQ did not confirm"))
+
+    def _out(self, entry: Entry) -> None:
+        entry.place = Place.OUT
+        entry.task = replace(entry.task, payload=b"")
+
+    def _again(self, lane: Lane, entry: Entry) -> None:
+        entry.place = Place.AGAIN
+        entry.task = replace(entry.task, payload=b"")
+        self._writer.announce(entry.task, lambda task: self._announced(lane, entry, task))
+
+    def _announced(self, lane: Lane, entry: Entry, task: WaitingTask) -> None:
+        """Publish a Task again whose status says so by now, if it still waits."""
+        if lane.entries.get(task.uid) is entry and entry.place is Place.AGAIN:
+            entry.task = task
+            entry.since = asyncio.get_running_loop().time()
+            self._wait(lane, entry)
+
+    def _trouble(self, lane: Lane, reason: str, message: str) -> None:
+        """Close the gate, and have the queue looked at."""
+        if lane.gate.link is not None:
+            self.hold(lane.key, reason, message)
+            self._on_trouble(lane.key)

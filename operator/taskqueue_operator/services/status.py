@@ -1,0 +1,163 @@
+"""The status of TaskQueues: gathered from many sides, written seldom, only on change."""
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from taskqueue_api.conditions import Condition, merge_conditions, rfc3339
+from taskqueue_api.names import API_VERSION
+from taskqueue_api.taskqueue import TaskCounts, TaskQueueStatus, WorkerCounts
+from taskqueue_operator import metrics
+from taskqueue_operator.cluster.client import ClusterClient
+from taskqueue_operator.domain.dispatching import QueueKey
+from taskqueue_operator.domain.readiness import READY
+from taskqueue_operator.errors import ClusterError, ConflictError, NotFoundError
+
+QUEUE_SECONDS = 5.0
+"""At most one write per TaskQueue in this time."""
+
+TICK_SECONDS = 0.2
+"""One write per tick: 5/s in all."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Row:
+    """One TaskQueue's status: as it should be, and as it was last written.
+
+    body: the object, for Events and its identity.
+    written: loop time of the last write.
+    """
+
+    body: Mapping[str, Any]
+    wanted: TaskQueueStatus
+    stored: TaskQueueStatus
+    written: float = float("-inf")
+    news: list[Condition] = field(default_factory=list)
+
+
+class StatusBoard:
+    """Collects statuses and writes those that changed."""
+
+    def __init__(self, cluster: ClusterClient) -> None:
+        self._cluster = cluster
+        self._rows: dict[QueueKey, Row] = {}
+
+    def seen(self, key: QueueKey, body: Mapping[str, Any]) -> None:
+        """Take note of a TaskQueue; what its status says now is the start."""
+        row = self._rows.get(key)
+        stored = TaskQueueStatus.model_validate(body.get("status") or {})
+        if row is None or row.body["metadata"]["uid"] != body["metadata"]["uid"]:
+            self._rows[key] = Row(body, stored, stored)
+        else:
+            row.body = body
+
+    def stored(self, key: QueueKey) -> TaskQueueStatus | None:
+        """Return the status as it was last written; None: no such TaskQueue."""
+        row = self._rows.get(key)
+        return row.stored if row else None
+
+    def gone(self, key: QueueKey) -> None:
+        """Forget a TaskQueue."""
+        self._rows.pop(key, None)
+
+    def conditions(self, key: QueueKey, generation: int, changes: Sequence[Condition]) -> None:
+        """Set the conditions that a reconcile found, and the generation that it saw."""
+        row = self._rows.get(key)
+        if row is None:
+            return
+        before = {item.type: item for item in row.wanted.conditions}.get(READY)
+        merged = merge_conditions(row.wanted.conditions, changes, datetime.now(UTC))
+        row.wanted = row.wanted.model_copy(
+            update={"conditions": merged, "observed_generation": generation}
+        )
+        after = {item.type: item for item in merged}.get(READY)
+        if after and (before is None or before.reason != after.reason):
+            row.news.append(after)
+
+    def counts(self, key: QueueKey, tasks: TaskCounts) -> None:
+        """Set the numbers of Tasks."""
+        self._update(key, tasks=tasks)
+
+    def workers(self, key: QueueKey, workers: WorkerCounts) -> None:
+        """Set the numbers of workers."""
+        self._update(key, workers=workers)
+
+    def dispatched_through(self, key: QueueKey, moment: datetime) -> None:
+        """Set the moment before which every waiting Task is published."""
+        self._update(key, dispatched_through=rfc3339(moment))
+
+    async def run(self) -> None:
+        """Write what changed, for ever."""
+        while True:
+            await asyncio.sleep(TICK_SECONDS)
+            await self._write_one()
+
+    async def flush(self) -> None:
+        """Write everything that changed, now: for a clean stop."""
+        for key, row in list(self._rows.items()):
+            if row.wanted != row.stored:
+                await self._write(key, row)
+
+    def _update(self, key: QueueKey, **changes: Any) -> None:
+        row = self._rows.get(key)
+        if row:
+            row.wanted = row.wanted.model_copy(update=changes)
+
+    async def _write_one(self) -> None:
+        now = asyncio.get_running_loop().time()
+        due = [
+            (row.written, key)
+            for key, row in self._rows.items()
+            if row.wanted != row.stored and now - row.written >= QUEUE_SECONDS
+        ]
+        if due:
+            _, key = min(due)
+            row = self._rows[key]
+            row.written = now
+            await self._write(key, row)
+
+    async def _write(self, key: QueueKey, row: Row) -> None:
+        wanted = row.wanted
+        manifest = {
+            "apiVersion": API_VERSION,
+            "kind": "TaskQueue",
+            "metadata": {"name": key.name, "namespace": key.namespace},
+            "status": wanted.model_dump(by_alias=True, exclude_none=True),
+        }
+        fields = {"namespace": key.namespace, "queue": key.name}
+        try:
+            await self._cluster.apply(manifest, sub="status")
+        except (NotFoundError, ConflictError) as error:
+            # Deleted meanwhile; its last event takes the row away.
+            logger.info("status not written: %s", error, extra=fields)
+            row.stored = wanted
+            return
+        except ClusterError as error:
+            metrics.STATUS_WRITES.labels("TaskQueue", type(error).__name__).inc()
+            logger.warning("status not written: %s", error, extra=fields)
+            return
+        metrics.STATUS_WRITES.labels("TaskQueue", "ok").inc()
+        row.stored = wanted
+        await self._tell(row, fields)
+
+    async def _tell(self, row: Row, fields: dict[str, str]) -> None:
+        """Post an Event for each change of the Ready condition."""
+        news, row.news = row.news, []
+        for condition in news[-1:]:
+            warning = condition.status == "False" and condition.reason != "WorkersStarting"
+            log = logger.warning if warning else logger.info
+            log("%s: %s", condition.reason, condition.message, extra=fields)
+            try:
+                await self._cluster.post_event(
+                    row.body,
+                    warning=warning,
+                    reason=condition.reason,
+                    message=condition.message,
+                )
+            except ClusterError as error:
+                logger.warning("Event not posted: %s", error, extra=fields)

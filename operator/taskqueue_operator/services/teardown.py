@@ -1,0 +1,140 @@
+"""What happens in RabbitMQ when a TaskQueue is deleted. It never hangs.
+
+The Kubernetes objects go by their owner references; the broker's have no such thing, hence the
+finalizer. Whatever cannot be deleted within a minute is left behind and said so.
+"""
+
+import logging
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from taskqueue_api import names
+from taskqueue_api.conditions import parse_time
+from taskqueue_api.taskqueue import TaskQueue
+from taskqueue_operator.broker.link import Link
+from taskqueue_operator.cluster.client import ClusterClient
+from taskqueue_operator.domain.broker_address import BrokerAddress
+from taskqueue_operator.domain.dispatching import QueueKey
+from taskqueue_operator.errors import (
+    BrokerError,
+    ClusterError,
+    ConfigurationError,
+    ManagementError,
+    NotFoundError,
+)
+from taskqueue_operator.services.brokers import Brokers
+from taskqueue_operator.services.credentials import Credentials
+from taskqueue_operator.services.dispatcher import Dispatcher
+from taskqueue_operator.services.taskqueues import key_of, owner_of
+
+PATIENCE = timedelta(seconds=60)
+CONNECT_SECONDS = 3.0
+
+logger = logging.getLogger(__name__)
+
+
+class NotYetError(Exception):
+    """The teardown is to be tried again shortly."""
+
+
+class Teardown:
+    """Deletes a TaskQueue's queues and user, as its deletionPolicy says."""
+
+    def __init__(
+        self,
+        *,
+        cluster: ClusterClient,
+        brokers: Brokers,
+        credentials: Credentials,
+        dispatcher: Dispatcher,
+    ) -> None:
+        self._cluster = cluster
+        self._brokers = brokers
+        self._credentials = credentials
+        self._dispatcher = dispatcher
+
+    async def run(self, body: Mapping[str, Any], now: datetime) -> None:
+        """Delete what is to be deleted. Raises NotYetError while waiting makes sense."""
+        key = key_of(body)
+        spec = TaskQueue.model_validate(body).spec
+        deadline = parse_time(body["metadata"]["deletionTimestamp"]) + PATIENCE
+        self._dispatcher.hold(key, "QueueNotReady", f"TaskQueue '{key.name}' is being deleted")
+        await self._stop_workers(key)
+        link = None
+        try:
+            link = await self._link(key, spec)
+            kept = await self._delete_queues(key, link, spec.deletion_policy, now < deadline)
+            await self._credentials.remove(owner_of(body), link.address)
+        except (BrokerError, ConfigurationError, ManagementError, ClusterError) as error:
+            if now < deadline and not isinstance(error, ConfigurationError):
+                raise NotYetError(str(error)) from error
+            await self._tell(
+                body,
+                "BrokerObjectsLeft",
+                f"queues '{names.work_queue(*key)}' and '{names.dead_letter_queue(*key)}' and "
+                f"their user could not be deleted from RabbitMQ and may be left there: {error}",
+            )
+            return
+        for message in kept:
+            await self._tell(body, "QueueKept", message)
+
+    async def _stop_workers(self, key: QueueKey) -> None:
+        try:
+            await self._cluster.delete(
+                "apps/v1", "Deployment", key.namespace, names.child(key.name)
+            )
+        except NotFoundError:
+            return
+        except ClusterError as error:
+            # Its owner reference ends it a moment later anyway.
+            logger.warning("%s", error, extra={"namespace": key.namespace, "queue": key.name})
+
+    async def _link(self, key: QueueKey, spec: Any) -> Link:
+        """Return the connection, by the Secret or, if that is gone, the one still open."""
+        known = self._brokers.link_of(key)
+        try:
+            address: BrokerAddress = (await self._brokers.choose(key, spec.broker)).address
+        except ConfigurationError:
+            if known is None:
+                raise
+            link = known
+        else:
+            link = self._brokers.use(key, address)
+        await link.wait(CONNECT_SECONDS)
+        return link
+
+    async def _delete_queues(
+        self, key: QueueKey, link: Link, policy: str, patient: bool
+    ) -> list[str]:
+        """Delete the queues that the policy gives up; return a sentence for each one kept."""
+        if policy == "Retain":
+            return []
+        kept = []
+        for queue in (names.work_queue(*key), names.dead_letter_queue(*key)):
+            async with await link.open_channel() as channel:
+                state = await channel.inspect(queue)
+            if state is None:
+                continue
+            if policy == "DeleteIfEmpty":
+                if state.consumers and patient:
+                    # What a worker holds comes back to the queue when it stops.
+                    raise NotYetError(f"{state.consumers} workers still consume from '{queue}'")
+                if state.ready or state.consumers:
+                    kept.append(
+                        f"queue '{queue}' holds {state.ready} messages and "
+                        f"{state.consumers} consumers, so it was kept in RabbitMQ"
+                    )
+                    continue
+            async with await link.open_channel() as channel:
+                await channel.delete_queue(queue)
+        return kept
+
+    async def _tell(self, body: Mapping[str, Any], reason: str, message: str) -> None:
+        key = key_of(body)
+        logger.warning("%s", message, extra={"namespace": key.namespace, "queue": key.name})
+        try:
+            await self._cluster.post_event(body, warning=True, reason=reason, message=message)
+        except ClusterError as error:
+            # A namespace that is being deleted takes no more Events; the log line has it.
+            logger.info("Event not posted: %s", error)
