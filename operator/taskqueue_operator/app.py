@@ -99,8 +99,17 @@ async def build(settings: Settings) -> Services:
 
 
 async def run(settings: Settings) -> None:
-    """Run until SIGTERM, or until a part of it dies."""
+    """Run until SIGTERM, or until a part of it dies. Raises OperatorError."""
     services = await build(settings)
+    try:
+        await _run(settings, services)
+    finally:
+        await services.brokers.close()
+        await services.cluster.close()
+    logger.info("the operator has stopped")
+
+
+async def _run(settings: Settings, services: Services) -> None:
     stop = asyncio.Event()
     ready = asyncio.Event()
     # Started before Kopf, which at its end cancels every task that is younger than itself.
@@ -115,24 +124,13 @@ async def run(settings: Settings) -> None:
     ]
     for task in loops:
         task.add_done_callback(lambda done: _died(done, stop))
-    server = await web.serve(lambda: find_faults(loops), ready.is_set)
-    registry = kopf.OperatorRegistry()
-    kopf_config = kopf.OperatorSettings()
-    kopf_settings.configure(kopf_config)
-    kopf.on.login(registry=registry)(kopf_settings.login)
-    taskqueue_handlers.register(registry, services.queues, services.teardown)
-    task_handlers.register(registry, services.dispatcher, services.counts)
-
-    @kopf.on.cleanup(registry=registry)
-    async def cleanup(**_: object) -> None:
-        await shut_down(services, loops)
-
-    logger.info("the operator watches %s", ", ".join(settings.watch_namespaces) or "all namespaces")
     signals = asyncio.create_task(_take_signals(ready, stop))
+    server = await web.serve(lambda: find_faults(loops), ready.is_set)
+    logger.info("the operator watches %s", ", ".join(settings.watch_namespaces) or "all namespaces")
     try:
         await kopf.operator(
-            registry=registry,
-            settings=kopf_config,
+            registry=_register(services, loops),
+            settings=kopf_settings.build(),
             standalone=True,
             clusterwide=not settings.watch_namespaces,
             namespaces=settings.watch_namespaces,
@@ -142,9 +140,19 @@ async def run(settings: Settings) -> None:
     finally:
         signals.cancel()
         await server.cleanup()
-        await services.brokers.close()
-        await services.cluster.close()
-    logger.info("the operator has stopped")
+
+
+def _register(services: Services, loops: list[asyncio.Task[None]]) -> kopf.OperatorRegistry:
+    registry = kopf.OperatorRegistry()
+    kopf.on.login(registry=registry)(kopf_settings.login)
+    taskqueue_handlers.register(registry, services.queues, services.teardown)
+    task_handlers.register(registry, services.dispatcher, services.counts)
+
+    @kopf.on.cleanup(registry=registry)
+    async def cleanup(**_: object) -> None:
+        await shut_down(services, loops)
+
+    return registry
 
 
 def find_faults(loops: list[asyncio.Task[None]]) -> list[str]:

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from taskqueue_operator.errors import OperatorError
+
 PORT = 8080
 
 
@@ -17,6 +19,7 @@ async def serve(
     """Start the server; the caller cleans the runner up.
 
     faults: what is dead, one sentence each; none: healthy.
+    Raises OperatorError when the port is taken.
     """
 
     async def healthz(_: web.Request) -> web.Response:
@@ -35,5 +38,9 @@ async def serve(
     app.router.add_get("/metrics", metrics)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
-    await web.TCPSite(runner, port=port).start()
+    try:
+        await web.TCPSite(runner, port=port).start()
+    except OSError as error:
+        await runner.cleanup()
+        raise OperatorError(f"port {port} for metrics and health is taken: {error}") from error
     return runner

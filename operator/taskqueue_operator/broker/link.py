@@ -12,6 +12,7 @@ import pika
 from pika.adapters.asyncio_connection import AsyncioConnection
 from pika.channel import Channel
 
+from taskqueue_api.tls import client_context
 from taskqueue_operator.broker.channel import DeclaringChannel, resolve
 from taskqueue_operator.broker.faults import connection_fault
 from taskqueue_operator.domain.broker_address import BrokerAddress
@@ -162,7 +163,7 @@ class Link:
 def _parameters(address: BrokerAddress) -> pika.ConnectionParameters:
     options = None
     if address.tls:
-        context = ssl.create_default_context(cadata=address.ca)
+        context = client_context(ca_data=address.ca)
         options = pika.SSLOptions(context, address.host)
     return pika.ConnectionParameters(
         host=address.host,

@@ -6,6 +6,7 @@ from urllib.parse import quote
 
 import httpx
 
+from taskqueue_api.tls import client_context
 from taskqueue_operator.domain.broker_address import BrokerAddress
 from taskqueue_operator.domain.broker_user import HASHING_ALGORITHM
 from taskqueue_operator.errors import ManagementRefusedError, ManagementUnavailableError
@@ -23,13 +24,10 @@ class Management:
     def __init__(self, base: str, address: BrokerAddress) -> None:
         self._base = base.rstrip("/")
         self._vhost = address.vhost
-        verify: ssl.SSLContext | bool = True
-        if address.ca:
-            verify = ssl.create_default_context(cadata=address.ca)
         self._client = httpx.AsyncClient(
             auth=(address.username, address.password),
             timeout=TIMEOUT_SECONDS,
-            verify=verify,
+            verify=client_context(ca_data=address.ca),
             trust_env=False,
         )
 

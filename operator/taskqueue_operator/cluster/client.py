@@ -70,6 +70,8 @@ class ClusterClient:
         except kubernetes_config.ConfigException:
             await kubernetes_config.load_kube_config(client_configuration=configuration)
         configuration.connection_pool_maxsize = 64
+        # The same leniency as in taskqueue_api.tls, for the same reason.
+        configuration.disable_strict_ssl_verification = True
         return cls(kubernetes_client.ApiClient(configuration))
 
     async def close(self) -> None:
