@@ -124,8 +124,10 @@ async def _run(settings: Settings, services: Services) -> None:
     ]
     for task in loops:
         task.add_done_callback(lambda done: _died(done, stop))
-    signals = asyncio.create_task(_take_signals(ready, stop))
-    server = await web.serve(lambda: find_faults(loops), ready.is_set)
+    signals = asyncio.create_task(_take_signals(services.dispatcher, ready, stop))
+    server = await web.serve(
+        lambda: find_faults(loops) + services.dispatcher.faults(), ready.is_set
+    )
     logger.info("the operator watches %s", ", ".join(settings.watch_namespaces) or "all namespaces")
     try:
         await kopf.operator(
@@ -186,11 +188,7 @@ def note_dispatched_through(services: Services) -> None:
 
 
 async def _watch_dispatch(services: Services) -> None:
-    """Look after the dispatch: silent channels, and how far it has come.
-
-    Not before the first half minute: the initial list comes in chunks by name, and what is
-    not listed yet would count as published.
-    """
+    """Look after the dispatch: silent channels, and how far it has come."""
     loop = asyncio.get_running_loop()
     next_note = loop.time() + DISPATCHED_THROUGH_SECONDS
     while True:
@@ -201,12 +199,20 @@ async def _watch_dispatch(services: Services) -> None:
             note_dispatched_through(services)
 
 
-async def _take_signals(ready: asyncio.Event, stop: asyncio.Event) -> None:
-    """Take the signals from Kopf, once it has set its own handlers."""
+async def _take_signals(dispatcher: Dispatcher, ready: asyncio.Event, stop: asyncio.Event) -> None:
+    """Take the signals from Kopf, once it has set its own handlers.
+
+    Kopf takes seconds to stop; publishing has to end at once.
+    """
+
+    def end() -> None:
+        dispatcher.freeze()
+        stop.set()
+
     await ready.wait()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, end)
 
 
 def _died(task: asyncio.Task[None], stop: asyncio.Event) -> None:

@@ -1,5 +1,6 @@
 """Which TaskQueue uses which RabbitMQ, and the connections that they share."""
 
+import asyncio
 import random
 from collections.abc import Callable
 from typing import NamedTuple
@@ -53,6 +54,7 @@ class Brokers:
         self._links: dict[str, Link] = {}
         self._management: dict[str, Management] = {}
         self._used: dict[QueueKey, str] = {}
+        self._closing: set[asyncio.Task[None]] = set()
 
     async def choose(self, key: QueueKey, spec: BrokerSpec) -> BrokerChoice:
         """Return the broker that a TaskQueue asks for. Raises ConfigurationError."""
@@ -136,4 +138,8 @@ class Brokers:
         used = set(self._used.values())
         for fingerprint in [name for name in self._links if name not in used]:
             self._links.pop(fingerprint).task.cancel()
-            self._management.pop(fingerprint, None)
+            management = self._management.pop(fingerprint, None)
+            if management:
+                closing = asyncio.create_task(management.close())
+                self._closing.add(closing)
+                closing.add_done_callback(self._closing.discard)

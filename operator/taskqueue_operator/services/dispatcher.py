@@ -13,15 +13,13 @@ between it is in one of these places:
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
-from enum import Enum
-from typing import Any, NamedTuple
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
 
 from taskqueue_api.messages import TaskUid
 from taskqueue_api.names import work_queue
 from taskqueue_operator import metrics
-from taskqueue_operator.broker.link import Link
 from taskqueue_operator.broker.publisher import Publisher, Verdict
 from taskqueue_operator.domain.dispatching import (
     Publication,
@@ -34,6 +32,7 @@ from taskqueue_operator.domain.dispatching import (
     read_task,
 )
 from taskqueue_operator.errors import BrokerError
+from taskqueue_operator.services.lanes import Entry, Flight, Gate, Lane, Place, missing_queue
 from taskqueue_operator.services.task_writer import TaskWriter
 
 WINDOW = 200
@@ -42,77 +41,11 @@ WINDOW = 200
 CONFIRM_SECONDS = 30.0
 """A queue that confirms nothing for so long has no leader; its channel is given up."""
 
+LIST_SECONDS = 30.0
+"""A list has ended when nothing of it came for so long. It comes in chunks by name, so that until
+then there may be older Tasks than any that we know."""
+
 logger = logging.getLogger(__name__)
-
-
-class Place(Enum):
-    """Where a waiting Task is."""
-
-    WAITING = "waiting"
-    IN_FLIGHT = "in flight"
-    OUT = "out"
-    AGAIN = "again"
-
-
-@dataclass
-class Entry:
-    """What is remembered of a Task in phase Pending.
-
-    task: without its payload once it is out.
-    since: loop time of when it was seen.
-    """
-
-    task: WaitingTask
-    place: Place
-    since: float
-
-
-class Flight(NamedTuple):
-    """A publication that RabbitMQ has not confirmed. sent: loop time."""
-
-    sent: float
-    verdict: "asyncio.Future[Verdict]"
-
-
-@dataclass(frozen=True)
-class Gate:
-    """Whether a queue takes Tasks, and why not.
-
-    ceiling: the TaskQueue's timeout.
-    dispatched_through: as an earlier operator left it.
-    """
-
-    link: Link | None
-    ceiling: timedelta
-    dispatched_through: datetime | None
-    reason: str = ""
-    message: str = ""
-
-
-@dataclass
-class Lane:
-    """One TaskQueue's way to the broker."""
-
-    key: QueueKey
-    gate: Gate
-    waiting: dict[TaskUid, Entry] = field(default_factory=dict)
-    in_flight: dict[TaskUid, Flight] = field(default_factory=dict)
-    entries: dict[TaskUid, Entry] = field(default_factory=dict)
-    newest: datetime | None = None
-    publisher: Publisher | None = None
-    wake: asyncio.Event = field(default_factory=asyncio.Event)
-    runner: asyncio.Task[None] | None = None
-
-
-def missing_queue(key: QueueKey) -> Gate:
-    """Return the gate of a TaskQueue that nobody has seen."""
-    return Gate(
-        None,
-        timedelta(),
-        None,
-        reason="QueueNotFound",
-        message=f"there is no TaskQueue '{key.name}' in namespace '{key.namespace}'",
-    )
 
 
 class Dispatcher:
@@ -137,17 +70,21 @@ class Dispatcher:
         self._lanes: dict[QueueKey, Lane] = {}
         self._queue_of: dict[TaskUid, QueueKey] = {}
         self._stopping = False
+        self._listed_at = float("-inf")
 
     def task_waiting(self, body: dict[str, Any], *, listed: bool) -> None:
         """Take note of a Task in phase Pending; a known one is left alone."""
         uid = TaskUid(body["metadata"]["uid"])
+        now = asyncio.get_running_loop().time()
+        if listed:
+            self._listed_at = now
         if uid in self._queue_of:
             return
         task = read_task(body, listed=listed)
         lane = self._lane(task.queue)
         lane.newest = max(lane.newest or task.created, task.created)
         self._queue_of[uid] = lane.key
-        entry = Entry(task, Place.WAITING, asyncio.get_running_loop().time())
+        entry = Entry(task, Place.WAITING, now)
         lane.entries[uid] = entry
         self._wait(lane, entry)
 
@@ -216,9 +153,13 @@ class Dispatcher:
             self._again(lane, entry)
 
     def dispatched_through(self, key: QueueKey) -> datetime | None:
-        """Return the moment before which all waiting Tasks of a queue are published."""
+        """Return the moment before which all waiting Tasks of a queue are published.
+
+        None: unknown, as it is while Tasks are still being listed.
+        """
         lane = self._lanes.get(key)
-        if lane is None:
+        settled = asyncio.get_running_loop().time() - self._listed_at >= LIST_SECONDS
+        if lane is None or not settled:
             return None
         unconfirmed = [
             entry.task.created for entry in lane.entries.values() if entry.place is not Place.OUT
@@ -236,9 +177,21 @@ class Dispatcher:
                 logger.warning("RabbitMQ confirms nothing for queue %s", lane.key)
                 lane.publisher.close()
 
+    def faults(self) -> list[str]:
+        """Return what is dead, one sentence each."""
+        return [
+            f"the dispatch of {lane.key} is dead"
+            for lane in self._lanes.values()
+            if lane.runner and lane.runner.done()
+        ]
+
+    def freeze(self) -> None:
+        """Publish nothing more: another operator may be starting."""
+        self._stopping = True
+
     async def stop(self, seconds: float) -> None:
         """Publish nothing more and wait for what is in flight, at most `seconds`."""
-        self._stopping = True
+        self.freeze()
         flying = [
             flight.verdict for lane in self._lanes.values() for flight in lane.in_flight.values()
         ]
@@ -307,7 +260,9 @@ class Dispatcher:
         return lane.publisher
 
     def _publish_some(self, lane: Lane, publisher: Publisher) -> None:
-        while self._may_publish(lane) and publisher.fault is None:
+        for _ in range(WINDOW):
+            if not self._may_publish(lane) or publisher.fault:
+                return
             uid = next(iter(lane.waiting))
             entry = lane.waiting.pop(uid)
             publication = decide_publication(

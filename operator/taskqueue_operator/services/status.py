@@ -55,6 +55,8 @@ class StatusBoard:
             self._rows[key] = Row(body, stored, stored)
         else:
             row.body = body
+            # Somebody may have written over it; then it differs from what is wanted again.
+            row.stored = stored
 
     def stored(self, key: QueueKey) -> TaskQueueStatus | None:
         """Return the status as it was last written; None: no such TaskQueue."""

@@ -37,7 +37,8 @@ from taskqueue_operator.services.brokers import BrokerChoice, Brokers
 from taskqueue_operator.services.children import Children
 from taskqueue_operator.services.counts import Counts
 from taskqueue_operator.services.credentials import Credentials, WorkerCredentials
-from taskqueue_operator.services.dispatcher import Dispatcher, Gate
+from taskqueue_operator.services.dispatcher import Dispatcher
+from taskqueue_operator.services.lanes import Gate
 from taskqueue_operator.services.requests import Requests
 from taskqueue_operator.services.status import StatusBoard
 

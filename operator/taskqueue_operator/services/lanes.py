@@ -1,0 +1,82 @@
+"""One TaskQueue's way to the broker: its gate, and the Tasks before it."""
+
+import asyncio
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import Enum
+from typing import NamedTuple
+
+from taskqueue_api.messages import TaskUid
+from taskqueue_operator.broker.link import Link
+from taskqueue_operator.broker.publisher import Publisher, Verdict
+from taskqueue_operator.domain.dispatching import QueueKey, WaitingTask
+
+
+class Place(Enum):
+    """Where a waiting Task is."""
+
+    WAITING = "waiting"
+    IN_FLIGHT = "in flight"
+    OUT = "out"
+    AGAIN = "again"
+
+
+@dataclass
+class Entry:
+    """What is remembered of a Task in phase Pending.
+
+    task: without its payload once it is out.
+    since: loop time of when it was seen.
+    """
+
+    task: WaitingTask
+    place: Place
+    since: float
+
+
+class Flight(NamedTuple):
+    """A publication that RabbitMQ has not confirmed. sent: loop time."""
+
+    sent: float
+    verdict: "asyncio.Future[Verdict]"
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Whether a queue takes Tasks, and why not.
+
+    ceiling: the TaskQueue's timeout.
+    dispatched_through: as an earlier operator left it.
+    """
+
+    link: Link | None
+    ceiling: timedelta
+    dispatched_through: datetime | None
+    reason: str = ""
+    message: str = ""
+
+
+@dataclass
+class Lane:
+    """One TaskQueue's way to the broker."""
+
+    key: QueueKey
+    gate: Gate
+    waiting: dict[TaskUid, Entry] = field(default_factory=dict)
+    in_flight: dict[TaskUid, Flight] = field(default_factory=dict)
+    entries: dict[TaskUid, Entry] = field(default_factory=dict)
+    newest: datetime | None = None
+    publisher: Publisher | None = None
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    runner: asyncio.Task[None] | None = None
+
+
+def missing_queue(key: QueueKey) -> Gate:
+    """Return the gate of a TaskQueue that nobody has seen."""
+    return Gate(
+        None,
+        timedelta(),
+        None,
+        reason="QueueNotFound",
+        message=f"there is no TaskQueue '{key.name}' in namespace '{key.namespace}'",
+    )
