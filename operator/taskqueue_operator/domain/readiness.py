@@ -27,15 +27,13 @@ class Finding(NamedTuple):
 
 
 def decide_workers_ready(
-    desired: int, deployment: Mapping[str, Any] | None, pods: Sequence[Mapping[str, Any]]
+    desired: int, deployment: Mapping[str, Any], pods: Sequence[Mapping[str, Any]]
 ) -> Finding:
     """Return whether the wanted workers consume, and the pods' own reason when they do not.
 
-    deployment: the object as last seen; None: not seen yet.
+    deployment: the object as last seen.
     pods: the worker pods; may be empty when all is well.
     """
-    if deployment is None:
-        return Finding("False", "WorkersStarting", f"0 of {desired} workers are ready")
     status = deployment.get("status", {})
     ready = status.get("readyReplicas", 0)
     updated = status.get("updatedReplicas", 0)

@@ -112,15 +112,14 @@ class TaskQueues:
         """Take note of an owned object, and repair it when somebody changed or deleted it."""
         queue = body["metadata"].get("labels", {}).get(names.QUEUE_LABEL)
         key = QueueKey(body["metadata"]["namespace"], queue or "")
-        if key not in self._objects:
-            return
         drifted = self._children.observe(body, deleted=deleted)
         if body["kind"] == "Deployment":
             if deleted:
                 self._deployments.pop(key, None)
             else:
+                # Also of a TaskQueue that is not known yet: the lists come in any order.
                 self._deployments[key] = body
-        if drifted or body["kind"] == "Deployment":
+        if key in self._objects and (drifted or body["kind"] == "Deployment"):
             self._requests.soon(key)
 
     def broker_changed(self, keys: list[QueueKey], link: Link) -> None:
@@ -222,8 +221,8 @@ class TaskQueues:
                     build_deployment(owner, spec, self._defaults, secret_hash),
                 ],
             )
-            deployment = self._deployments.get(key)
-            status = (deployment or {}).get("status", {})
+            deployment = await self._find_deployment(key)
+            status = deployment.get("status", {})
             pods = []
             if status.get("readyReplicas", 0) < desired:
                 pods = await self._cluster.list_pods(
@@ -237,6 +236,14 @@ class TaskQueues:
             return Finding("False", "ApiServerRefused", str(error))
         self._board.workers(key, count_workers(owner, desired, status))
         return decide_workers_ready(desired, deployment, pods)
+
+    async def _find_deployment(self, key: QueueKey) -> Mapping[str, Any]:
+        """Return the workers' Deployment as last seen, or read it: its watch may be behind."""
+        if key not in self._deployments:
+            self._deployments[key] = await self._cluster.get(
+                "apps/v1", "Deployment", key.namespace, names.child(key.name)
+            )
+        return self._deployments[key]
 
     async def _ensure_secret(self, owner: Owner, credentials: WorkerCredentials) -> str | None:
         """Apply the workers' Secret; return its hash, None: there is nothing to give them.
