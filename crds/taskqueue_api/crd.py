@@ -30,10 +30,12 @@ class StructuralSchema(GenerateJsonSchema):
         raise TypeError(f"a structural schema cannot hold the union {schema['choices']}")
 
     def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
-        """Drop `default: null`, which the API server would store."""
+        """Drop null from defaults, at any depth: the API server refuses or stores it."""
         result = super().default_schema(schema)
-        if result.get("default", ...) in (None, [], {}):
-            del result["default"]
+        if "default" in result:
+            default = _without_none(result.pop("default"))
+            if default not in (None, [], {}):
+                result["default"] = default
         return result
 
 
@@ -72,6 +74,13 @@ def structural_schema(model: type[Model]) -> dict[str, Any]:
     cleaned = _clean(document, definitions)
     assert isinstance(cleaned, dict)  # noqa: S101 - a model's schema is an object
     return cleaned
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, dict):
+        cleaned = {key: _without_none(item) for key, item in value.items()}
+        return {key: item for key, item in cleaned.items() if item not in (None, {})}
+    return value
 
 
 def _clean(node: Any, definitions: dict[str, Any]) -> Any:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import random
 import signal
 from dataclasses import dataclass
@@ -128,6 +129,8 @@ async def _run(settings: Settings, services: Services) -> None:
     server = await web.serve(
         lambda: find_faults(loops) + services.dispatcher.faults(), ready.is_set
     )
+    # How Kopf names itself; else it asks for the user's name, and the pod's user has none.
+    os.environ["POD_ID"] = settings.pod_name
     logger.info("the operator watches %s", ", ".join(settings.watch_namespaces) or "all namespaces")
     try:
         await kopf.operator(
