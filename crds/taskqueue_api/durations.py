@@ -17,6 +17,9 @@ def parse_duration(text: str) -> timedelta:
 
     Raises ValueError, with the text in its message, for anything else.
     """
-    if not _WHOLE.match(text):
+    if not _WHOLE.fullmatch(text):
         raise ValueError(f"must be a duration such as '30s', '5m' or '1h30m', not '{text}'")
-    return timedelta(seconds=sum(float(n) * _UNITS[unit] for n, unit in _PART.findall(text)))
+    try:
+        return timedelta(seconds=sum(float(n) * _UNITS[unit] for n, unit in _PART.findall(text)))
+    except OverflowError as error:
+        raise ValueError(f"must be a shorter duration than '{text}'") from error

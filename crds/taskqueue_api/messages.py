@@ -86,8 +86,8 @@ def parse_headers(table: Mapping[str, Any] | None) -> TaskHeaders | None:
         name=_text(table, _NAME),
         created=datetime.fromtimestamp(_number(table, _CREATED), UTC),
         run=_number(table, _RUN),
-        attempt=_number(table, _ATTEMPT),
-        dispatches=_number(table, _DISPATCHES),
+        attempt=_number(table, _ATTEMPT, least=1),
+        dispatches=_number(table, _DISPATCHES, least=1),
         timeout=timedelta(milliseconds=_number(table, _TIMEOUT)),
     )
 
@@ -99,9 +99,9 @@ def _text(table: Mapping[str, Any], key: str) -> str:
     return value
 
 
-def _number(table: Mapping[str, Any], key: str) -> int:
+def _number(table: Mapping[str, Any], key: str, least: int = 0) -> int:
     value = table.get(key)
     # Beyond 2**37 seconds datetime overflows; no timeout is so long in milliseconds either.
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**37:
-        raise BadHeadersError(f"header {key} must be a number from 0, not {value!r}")
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value < 2**37:
+        raise BadHeadersError(f"header {key} must be a number from {least}, not {value!r}")
     return value

@@ -6,10 +6,10 @@ asked for, so a TaskQueue can never run a pod with more rights than ours.
 
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, WithJsonSchema
 
 from taskqueue_api.names import RESERVED_MOUNTS
-from taskqueue_api.schema import IntOrString, Model, Name, Rule, list_map, rules
+from taskqueue_api.schema import Model, Name, Rule, list_map, rules
 
 ShortText = Annotated[str, Field(max_length=253)]
 LongText = Annotated[str, Field(max_length=4096)]
@@ -80,14 +80,11 @@ def _request_rule(resource: str) -> Rule:
     )
 
 
+# As Kubernetes' own generator writes it: decimal, with an SI, binary or exponent suffix.
+_QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei|[eE][+-]?[0-9]+)?$"
 Quantity = Annotated[
-    IntOrString,
-    # As Kubernetes' own generator writes it: decimal, with an SI, binary or exponent suffix.
-    Field(
-        json_schema_extra={
-            "pattern": r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei|[eE][+-]?[0-9]+)?$"
-        }
-    ),
+    int | str,
+    WithJsonSchema({"x-kubernetes-int-or-string": True, "pattern": _QUANTITY, "maxLength": 32}),
 ]
 Quantities = Annotated[dict[str, Quantity], Field(max_length=8)]
 

@@ -108,5 +108,3 @@ QueueRef = Annotated[
 ]
 JsonValue = Annotated[Any, WithJsonSchema({"x-kubernetes-preserve-unknown-fields": True})]
 """Any JSON value. CEL can neither look into it nor measure it."""
-
-IntOrString = Annotated[int | str, WithJsonSchema({"x-kubernetes-int-or-string": True})]

@@ -11,6 +11,9 @@ def client_context(*, ca_file: str | None = None, ca_data: str | None = None) ->
     as in the kubernetes client's `disable_strict_ssl_verification`.
     Raises ssl.SSLError for a CA that cannot be read.
     """
+    if ca_data is not None:
+        # Bundles name their authorities in comments of any language; the ssl module takes ASCII.
+        ca_data = ca_data.encode("ascii", "ignore").decode()
     context = ssl.create_default_context(cafile=ca_file, cadata=ca_data)
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     return context
