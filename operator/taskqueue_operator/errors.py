@@ -10,6 +10,7 @@ OperatorError
 ├── ClusterError                the API server
 │   ├── NotFoundError
 │   ├── ConflictError           also a JSON Patch whose test failed
+│   ├── NamespaceTerminatingError
 │   └── ClusterUnavailableError cannot be reached or is overloaded; try again
 └── ConfigurationError          what a person wrote cannot work; carries a condition's reason
 """
@@ -67,6 +68,10 @@ class NotFoundError(ClusterError):
 
 class ConflictError(ClusterError):
     """The object is not in the state that the request was made for (409 or 422)."""
+
+
+class NamespaceTerminatingError(ClusterError):
+    """The namespace is being deleted and takes nothing new."""
 
 
 class ClusterUnavailableError(ClusterError):

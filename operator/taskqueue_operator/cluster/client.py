@@ -21,6 +21,7 @@ from taskqueue_operator.errors import (
     ClusterError,
     ClusterUnavailableError,
     ConflictError,
+    NamespaceTerminatingError,
     NotFoundError,
 )
 
@@ -225,9 +226,12 @@ class ClusterClient:
 def _translate(status: int, text: bytes, request: str) -> ClusterError:
     """Return the error that the API server means, with its own words."""
     try:
-        message = json.loads(text)["message"]
-    except (ValueError, KeyError, TypeError):
+        answer = json.loads(text)
+        message = answer["message"]
+        causes = [cause.get("reason") for cause in (answer.get("details") or {}).get("causes", [])]
+    except (ValueError, KeyError, TypeError, AttributeError):
         message = text[:200].decode(errors="replace")
+        causes = []
     message = f"{request}: {message} (HTTP {status})"
     if status == 404:
         return NotFoundError(status, message)
@@ -235,4 +239,6 @@ def _translate(status: int, text: bytes, request: str) -> ClusterError:
         return ConflictError(status, message)
     if status == 429 or status >= 500:
         return ClusterUnavailableError(status, message)
+    if "NamespaceTerminating" in causes:
+        return NamespaceTerminatingError(status, message)
     return ClusterError(status, message)

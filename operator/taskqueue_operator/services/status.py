@@ -14,7 +14,12 @@ from taskqueue_operator import metrics
 from taskqueue_operator.cluster.client import ClusterClient
 from taskqueue_operator.domain.dispatching import QueueKey
 from taskqueue_operator.domain.readiness import READY
-from taskqueue_operator.errors import ClusterError, ConflictError, NotFoundError
+from taskqueue_operator.errors import (
+    ClusterError,
+    ConflictError,
+    NamespaceTerminatingError,
+    NotFoundError,
+)
 
 QUEUE_SECONDS = 5.0
 """At most one write per TaskQueue in this time."""
@@ -161,5 +166,7 @@ class StatusBoard:
                     reason=condition.reason,
                     message=condition.message,
                 )
+            except NamespaceTerminatingError:
+                return
             except ClusterError as error:
                 logger.warning("Event not posted: %s", error, extra=fields)

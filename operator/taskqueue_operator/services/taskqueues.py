@@ -32,6 +32,7 @@ from taskqueue_operator.errors import (
     ClusterError,
     ClusterUnavailableError,
     ConfigurationError,
+    NamespaceTerminatingError,
 )
 from taskqueue_operator.services.brokers import BrokerChoice, Brokers
 from taskqueue_operator.services.children import Children
@@ -139,15 +140,16 @@ class TaskQueues:
             if body is None or body["metadata"].get("deletionTimestamp"):
                 return
             with metrics.RECONCILE_SECONDS.time():
+                fields = {"namespace": key.namespace, "queue": key.name}
                 try:
                     reason = await self._reconcile(key, body)
                 except ClusterUnavailableError as error:
                     reason = "ApiServerUnavailable"
-                    logger.warning(
-                        "reconcile put off: %s",
-                        error,
-                        extra={"namespace": key.namespace, "queue": key.name},
-                    )
+                    logger.warning("reconcile put off: %s", error, extra=fields)
+                except NamespaceTerminatingError:
+                    # The TaskQueue itself is deleted a moment later.
+                    reason = "NamespaceTerminating"
+                    logger.info("not reconciled: its namespace is being deleted", extra=fields)
             metrics.RECONCILES.labels(reason).inc()
             if reason != "Ready":
                 self._requests.trouble(key)
@@ -230,7 +232,7 @@ class TaskQueues:
                 )
         except ConfigurationError as error:
             return Finding("False", error.reason, str(error))
-        except ClusterUnavailableError:
+        except (ClusterUnavailableError, NamespaceTerminatingError):
             raise
         except ClusterError as error:
             return Finding("False", "ApiServerRefused", str(error))

@@ -21,6 +21,7 @@ from taskqueue_operator.errors import (
     ClusterError,
     ConfigurationError,
     ManagementError,
+    NamespaceTerminatingError,
     NotFoundError,
 )
 from taskqueue_operator.services.brokers import Brokers
@@ -135,6 +136,7 @@ class Teardown:
         logger.warning("%s", message, extra={"namespace": key.namespace, "queue": key.name})
         try:
             await self._cluster.post_event(body, warning=True, reason=reason, message=message)
+        except NamespaceTerminatingError:
+            return  # it takes no more Events; the log line has it
         except ClusterError as error:
-            # A namespace that is being deleted takes no more Events; the log line has it.
-            logger.info("Event not posted: %s", error)
+            logger.warning("Event not posted: %s", error)
