@@ -7,7 +7,7 @@ name, or over a worker's outcome.
 from datetime import datetime
 from typing import Any
 
-from taskqueue_api.conditions import rfc3339
+from taskqueue_api.conditions import MESSAGE_MAX, rfc3339
 from taskqueue_api.task import ERROR_MESSAGE_MAX
 from taskqueue_operator.domain.dispatching import Refusal, WaitingTask
 
@@ -37,7 +37,7 @@ def patch_dispatched(
             "type": "Dispatched",
             "status": "True" if ok else "False",
             "reason": reason,
-            "message": message[:ERROR_MESSAGE_MAX],
+            "message": message[:MESSAGE_MAX],
             "lastTransitionTime": rfc3339(now),
         },
     ]
@@ -53,7 +53,7 @@ def patch_refused(task: WaitingTask, refusal: Refusal, now: datetime) -> JsonPat
             "type": kind,
             "status": status,
             "reason": refusal.type,
-            "message": refusal.message,
+            "message": refusal.message[:MESSAGE_MAX],
             "lastTransitionTime": moment,
         }
         for kind, status in (("Succeeded", "False"), ("Finished", "True"), ("Stalled", "True"))
