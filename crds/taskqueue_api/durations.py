@@ -22,4 +22,5 @@ def parse_duration(text: str) -> timedelta:
     try:
         return timedelta(seconds=sum(float(n) * _UNITS[unit] for n, unit in _PART.findall(text)))
     except OverflowError as error:
-        raise ValueError(f"must be a shorter duration than '{text}'") from error
+        days = timedelta.max.days
+        raise ValueError(f"must be a duration of at most {days} days, not '{text}'") from error

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from taskqueue_api.conditions import Condition, ConditionStatus
+from taskqueue_api.conditions import MESSAGE_MAX, Condition, ConditionStatus
 
 READY = "Ready"
 BROKER_READY = "BrokerReady"
@@ -94,7 +94,7 @@ def build_conditions(
             type=kind,
             status=finding.status,
             reason=finding.reason,
-            message=finding.message,
+            message=finding.message[:MESSAGE_MAX],
             observed_generation=generation,
         )
         for kind, finding in findings.items()

@@ -8,6 +8,7 @@ between it is in one of these places:
     out       confirmed: it is the broker's now
     again     it may or may not be in the queue; a second publication is announced in its
               status, and 10 s later it goes back to `waiting`
+    refused   it can never be run, and is being told so
 """
 
 import asyncio
@@ -113,10 +114,10 @@ class Dispatcher:
     def open(self, key: QueueKey, gate: Gate) -> None:
         """Let a queue take Tasks."""
         lane = self._lane(key)
-        if lane.publisher and lane.gate.link is not gate.link:
-            lane.publisher.close()
-            lane.publisher = None
         lane.gate = gate
+        if lane.publisher and lane.published_on is not gate.link:
+            outdated, lane.publisher = lane.publisher, None
+            outdated.close()
         self._writer.released(key)
         lane.wake.set()
 
@@ -257,6 +258,7 @@ class Dispatcher:
             if link is None:
                 raise BrokerError(lane.gate.reason, lane.gate.message)
             lane.publisher = await Publisher.open(link)
+            lane.published_on = link
         return lane.publisher
 
     def _publish_some(self, lane: Lane, publisher: Publisher) -> None:
@@ -271,12 +273,13 @@ class Dispatcher:
                 started=self._started,
             )
             if publication is Publication.KNOWN:
+                self._writer.published(entry.task)
                 self._out(entry)
             elif publication is Publication.AGAIN:
                 self._again(lane, entry)
             elif refusal := decide_refusal(entry.task, lane.gate.ceiling):
+                entry.place = Place.REFUSED
                 self._writer.refuse(entry.task, refusal)
-                self._out(entry)
             else:
                 self._publish(lane, publisher, entry)
 
@@ -288,9 +291,9 @@ class Dispatcher:
             headers=build_headers(entry.task, self._cluster_uid, lane.gate.ceiling).to_amqp(),
         )
         lane.in_flight[entry.task.uid] = Flight(asyncio.get_running_loop().time(), future)
-        future.add_done_callback(lambda done: self._settled(lane, entry, done.result()))
+        future.add_done_callback(lambda done: self._settled(lane, entry, publisher, done.result()))
 
-    def _settled(self, lane: Lane, entry: Entry, verdict: Verdict) -> None:
+    def _settled(self, lane: Lane, entry: Entry, publisher: Publisher, verdict: Verdict) -> None:
         lane.in_flight.pop(entry.task.uid, None)
         metrics.DISPATCHES.labels(*lane.key, verdict.value).inc()
         lane.wake.set()
@@ -307,8 +310,9 @@ class Dispatcher:
             self._wait(lane, entry)
         else:
             self._again(lane, entry)
-            fault = lane.publisher.fault if lane.publisher else None
-            self._trouble(lane, "BrokerUnreachable", str(fault or "RabbitMQ did not confirm"))
+            if publisher is lane.publisher:
+                fault = publisher.fault or "RabbitMQ did not confirm"
+                self._trouble(lane, "BrokerUnreachable", str(fault))
 
     def _out(self, entry: Entry) -> None:
         entry.place = Place.OUT

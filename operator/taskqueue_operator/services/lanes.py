@@ -19,6 +19,7 @@ class Place(Enum):
     IN_FLIGHT = "in flight"
     OUT = "out"
     AGAIN = "again"
+    REFUSED = "refused"
 
 
 @dataclass
@@ -58,7 +59,7 @@ class Gate:
 
 @dataclass
 class Lane:
-    """One TaskQueue's way to the broker."""
+    """One TaskQueue's way to the broker. published_on: the connection of the publisher."""
 
     key: QueueKey
     gate: Gate
@@ -67,6 +68,7 @@ class Lane:
     entries: dict[TaskUid, Entry] = field(default_factory=dict)
     newest: datetime | None = None
     publisher: Publisher | None = None
+    published_on: Link | None = None
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     runner: asyncio.Task[None] | None = None
 
