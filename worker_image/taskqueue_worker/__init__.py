@@ -1,0 +1,9 @@
+"""The worker: takes messages off one queue, runs their handlers, writes what came of them.
+
+Handlers import `task` and `Context` from here. The import is light on purpose: it happens in
+every process that runs handlers.
+"""
+
+from taskqueue_worker.sdk import Context, task
+
+__all__ = ["Context", "task"]

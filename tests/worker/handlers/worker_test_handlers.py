@@ -1,0 +1,104 @@
+"""Handlers that misbehave in every way; imported by real slots in the tests."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from taskqueue_worker import Context, task
+
+
+class Mail(BaseModel):
+    """A payload with a shape."""
+
+    to: str
+    copies: int = 1
+
+
+@task("echo")
+def echo(payload: Any) -> Any:
+    return payload
+
+
+@task("mail")
+def mail(payload: Mail) -> dict[str, Any]:
+    return {"to": payload.to, "copies": payload.copies}
+
+
+@task("context")
+async def context(payload: Any, ctx: Context) -> dict[str, Any]:
+    await asyncio.sleep(0)
+    ctx.logger.warning("hello %s", payload)
+    return {"uid": ctx.uid, "attempt": ctx.attempt, "name": ctx.name, "queue": ctx.queue}
+
+
+@task("fail")
+def fail(payload: Any) -> None:
+    raise KeyError(payload)
+
+
+@task("exit")
+def exit_now(payload: int) -> None:
+    os._exit(payload)
+
+
+@task("sys_exit")
+def sys_exit(payload: int) -> None:
+    sys.exit(payload)
+
+
+@task("kill")
+def kill(payload: Any) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@task("garbage")
+def garbage(payload: Any) -> str:
+    os.write(1, b"\x00\xff garbage without a line's end {")
+    print("more garbage", file=sys.stderr)
+    return "fine"
+
+
+@task("big")
+def big(payload: int) -> str:
+    return "x" * payload
+
+
+@task("not_json")
+def not_json(payload: Any) -> Any:
+    return {"when": object()}
+
+
+@task("nan")
+def nan(payload: Any) -> float:
+    return float("nan")
+
+
+@task("fork")
+def fork(payload: Any) -> str:
+    os.fork()  # and both return
+    return "once"
+
+
+@task("sleep_with_child")
+def sleep_with_child(payload: str) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    child = subprocess.Popen(["sleep", "60"])
+    Path(payload).write_text(str(child.pid))
+    time.sleep(60)
+
+
+@task("environment")
+def environment(payload: Any) -> list[str]:
+    return [name for name in os.environ if name.startswith("TASKQUEUE_")]
+
+
+@task("pid")
+def pid(payload: Any) -> int:
+    return os.getpid()

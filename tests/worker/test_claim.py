@@ -1,0 +1,186 @@
+"""Whether a message's Task may be started."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from taskqueue_api.messages import TaskHeaders, TaskUid
+from taskqueue_worker.claim import (
+    MAX_ATTEMPTS,
+    AskPod,
+    Concluded,
+    Drop,
+    GiveUp,
+    Park,
+    Path,
+    Start,
+    Verdict,
+    choose_path,
+    is_alive,
+    judge,
+    judge_holder,
+    next_attempt,
+)
+from taskqueue_worker.statuses import Identity, TaskView
+
+CREATED = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
+NOW = CREATED.timestamp()
+UID = TaskUid("uid-1")
+ME = Identity(pod="tq-q-1", pod_uid="pod-1", node="n", instance="mine")
+HEADERS = TaskHeaders(
+    cluster="c",
+    namespace="ns",
+    name="t",
+    created=CREATED,
+    run=0,
+    attempt=1,
+    dispatches=1,
+    timeout=timedelta(seconds=30),
+)
+OTHER = {"pod": "tq-q-2", "podUid": "pod-2", "node": "n", "instance": "other"}
+PENDING = TaskView(
+    uid=UID,
+    resource_version="7",
+    phase="Pending",
+    run=0,
+    attempts=0,
+    dispatches=1,
+    start_time=None,
+    worker={},
+    error_type="",
+    error_message="",
+)
+RUNNING = replace(
+    PENDING, phase="Running", attempts=1, start_time="2026-01-01T12:00:10Z", worker=OTHER
+)
+
+
+@pytest.mark.parametrize(
+    ("changes", "redelivered", "server_now", "path"),
+    [
+        pytest.param({}, False, NOW + 1, Path.FRESH, id="new"),
+        pytest.param({}, False, NOW - 0.5, Path.FRESH, id="clock a little behind"),
+        pytest.param({}, False, NOW - 2, Path.PLAIN, id="from the future"),
+        pytest.param({}, False, NOW + 5, Path.PLAIN, id="five seconds old"),
+        pytest.param({}, False, None, Path.PLAIN, id="clock unknown"),
+        pytest.param({}, True, NOW + 1, Path.CAREFUL, id="redelivered"),
+        pytest.param({"attempt": 2}, False, NOW + 1, Path.CAREFUL, id="second attempt"),
+        pytest.param({"run": 1}, False, NOW + 1, Path.CAREFUL, id="a rerun"),
+        pytest.param({"dispatches": 2}, False, NOW + 1, Path.CAREFUL, id="republished"),
+    ],
+)
+def test_the_fast_path_is_for_new_tasks_only(
+    changes: dict[str, Any], redelivered: bool, server_now: float | None, path: Path
+) -> None:
+    headers = replace(HEADERS, **changes)
+    assert choose_path(headers, redelivered=redelivered, server_now=server_now) is path
+
+
+@pytest.mark.parametrize(
+    ("view", "path", "verdict"),
+    [
+        pytest.param(PENDING, Path.PLAIN, Start(1, write=False), id="plain needs no write"),
+        pytest.param(PENDING, Path.CAREFUL, Start(1, write=True), id="careful writes"),
+        pytest.param(
+            replace(PENDING, dispatches=2), Path.PLAIN, Start(1, write=True), id="republished since"
+        ),
+        pytest.param(
+            replace(PENDING, phase="Succeeded", attempts=1), Path.PLAIN, Concluded(), id="succeeded"
+        ),
+        pytest.param(
+            replace(PENDING, phase="Failed", attempts=1), Path.CAREFUL, Concluded(), id="failed"
+        ),
+        pytest.param(RUNNING, Path.CAREFUL, AskPod("tq-q-2"), id="another runs it"),
+        pytest.param(RUNNING, Path.PLAIN, AskPod("tq-q-2"), id="another runs it, plain"),
+        pytest.param(
+            replace(RUNNING, worker=ME.to_status()),
+            Path.CAREFUL,
+            Start(2, write=True),
+            id="claimed by this process and lost before its start",
+        ),
+        pytest.param(
+            replace(RUNNING, worker=ME.to_status(), attempts=MAX_ATTEMPTS),
+            Path.CAREFUL,
+            GiveUp(f"attempt {MAX_ATTEMPTS} was lost with its worker, pod 'tq-q-1'"),
+            id="lost too often",
+        ),
+    ],
+)
+def test_what_a_read_means(view: TaskView, path: Path, verdict: Verdict) -> None:
+    assert judge(view, UID, HEADERS, path, ME) == verdict
+
+
+@pytest.mark.parametrize(
+    ("view", "reason"),
+    [
+        pytest.param(None, "gone", id="deleted"),
+        pytest.param(replace(PENDING, uid=TaskUid("uid-2")), "created again", id="another uid"),
+        pytest.param(replace(PENDING, run=1), "in run 1", id="another run"),
+    ],
+)
+def test_a_message_of_another_life_of_the_task_is_dropped(
+    view: TaskView | None, reason: str
+) -> None:
+    verdict = judge(view, UID, HEADERS, Path.CAREFUL, ME)
+    assert isinstance(verdict, Drop)
+    assert reason in verdict.reason
+
+
+def pod(
+    *,
+    uid: str = "pod-2",
+    ready: bool = True,
+    container_ready: bool = True,
+    started: str | None = "2026-01-01T12:00:00Z",
+    deletion: str | None = None,
+    name: str = "worker",
+) -> dict[str, Any]:
+    metadata = {"uid": uid} | ({"deletionTimestamp": deletion} if deletion else {})
+    state = {"running": {"startedAt": started}} if started else {"terminated": {"exitCode": 137}}
+    return {
+        "metadata": metadata,
+        "status": {
+            "conditions": [{"type": "Ready", "status": "True" if ready else "False"}],
+            "containerStatuses": [{"name": name, "ready": container_ready, "state": state}],
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    ("holder", "alive"),
+    [
+        pytest.param(pod(), True, id="alive"),
+        pytest.param(None, False, id="pod gone"),
+        pytest.param(pod(uid="pod-3"), False, id="another pod of that name"),
+        pytest.param(pod(started=None), False, id="container ended"),
+        pytest.param(pod(name="sidecar"), False, id="no such container"),
+        pytest.param(
+            pod(started="2026-01-01T12:00:09Z"), True, id="started a second before the attempt"
+        ),
+        pytest.param(
+            pod(started="2026-01-01T12:00:10Z"), False, id="started in the second of the attempt"
+        ),
+        pytest.param(pod(started="2026-01-01T12:00:11Z"), False, id="started after the attempt"),
+        pytest.param(pod(ready=False), False, id="node lost: Ready taken away from outside"),
+        pytest.param(
+            pod(ready=False, container_ready=False), True, id="its own probe fails: it drains"
+        ),
+        pytest.param(pod(deletion="2026-01-01T12:01:01Z"), True, id="terminating, in its grace"),
+        pytest.param(pod(deletion="2026-01-01T12:00:59Z"), False, id="its grace is over"),
+    ],
+)
+def test_alive_means_the_very_process_that_made_the_attempt(
+    holder: dict[str, Any] | None, alive: bool
+) -> None:
+    now = NOW + 60
+    assert is_alive(RUNNING, holder, now) is alive
+    expected = Park() if alive else Start(2, write=True)
+    assert judge_holder(RUNNING, holder, now) == expected
+
+
+def test_lost_workers_end_at_the_last_attempt() -> None:
+    before = replace(RUNNING, attempts=MAX_ATTEMPTS - 1)
+    assert next_attempt(before) == Start(MAX_ATTEMPTS, write=True)
+    assert isinstance(next_attempt(replace(RUNNING, attempts=MAX_ATTEMPTS)), GiveUp)

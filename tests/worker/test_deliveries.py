@@ -1,0 +1,103 @@
+"""What a delivered message asks for."""
+
+from typing import Any
+
+import pytest
+
+from taskqueue_worker.deliveries import (
+    BadMessage,
+    Delivery,
+    ForeignMessage,
+    Message,
+    OutsideMessage,
+    Tag,
+    TaskMessage,
+    read_message,
+)
+
+HEADERS = {
+    "x-tq-version": 1,
+    "x-tq-cluster": "c",
+    "x-tq-namespace": "ns",
+    "x-tq-name": "t",
+    "x-tq-created": 1_767_225_600,
+    "x-tq-run": 0,
+    "x-tq-attempt": 1,
+    "x-tq-dispatches": 1,
+    "x-tq-timeout-ms": 30_000,
+}
+
+
+def read(**changes: Any) -> Message:
+    """Read a Task's message with these changes."""
+    fields: dict[str, Any] = {
+        "tag": Tag(1, 1),
+        "redelivered": False,
+        "message_id": "uid-1",
+        "type": "echo",
+        "headers": HEADERS,
+        "body": b'{"a": 1}',
+        "properties": None,
+    }
+    return read_message(Delivery(**fields | changes), cluster="c", namespace="ns")
+
+
+def test_a_tasks_message() -> None:
+    message = read()
+    assert isinstance(message, TaskMessage)
+    assert (message.uid, message.headers.name, message.bad) == ("uid-1", "t", None)
+    assert message.payload == b'{"a": 1}'
+
+
+@pytest.mark.parametrize("body", [b"", b"  \n"])
+def test_no_body_means_no_payload(body: bytes) -> None:
+    message = read(body=body)
+    assert isinstance(message, TaskMessage)
+    assert (message.payload, message.bad) == (b"null", None)
+
+
+@pytest.mark.parametrize(
+    "change", [{"x-tq-cluster": "other"}, {"x-tq-namespace": "other"}], ids=lambda c: next(iter(c))
+)
+def test_a_task_of_elsewhere_is_foreign(change: dict[str, str]) -> None:
+    assert isinstance(read(headers=HEADERS | change), ForeignMessage)
+
+
+@pytest.mark.parametrize("body", [b"{nope", b"\xff", b'{"a": NaN}', b"[" * 200_000])
+def test_a_tasks_message_with_a_bad_body_still_names_its_task(body: bytes) -> None:
+    message = read(body=body)
+    assert isinstance(message, TaskMessage)
+    assert message.bad is not None
+    assert message.bad.type == "BadMessage"
+
+
+@pytest.mark.parametrize(
+    ("changes", "error_type", "words"),
+    [
+        pytest.param(
+            {"headers": HEADERS | {"x-tq-version": 2}}, "BadMessage", "x-tq-version", id="version"
+        ),
+        pytest.param(
+            {"headers": HEADERS | {"x-tq-run": "0"}}, "BadMessage", "x-tq-run", id="wrong type"
+        ),
+        pytest.param(
+            {"headers": HEADERS | {"x-tq-name": "../pods/p"}}, "BadMessage", "x-tq-name", id="path"
+        ),
+        pytest.param({"message_id": ""}, "BadMessage", "message_id", id="no uid"),
+        pytest.param({"headers": {}, "body": b"{"}, "BadMessage", "JSON", id="outside, not JSON"),
+        pytest.param(
+            {"headers": {}, "type": ""}, "UnknownHandler", "property type", id="outside, no handler"
+        ),
+    ],
+)
+def test_a_bad_message_says_what_is_bad(
+    changes: dict[str, Any], error_type: str, words: str
+) -> None:
+    message = read(**changes)
+    assert isinstance(message, BadMessage)
+    assert message.error.type == error_type
+    assert words in message.error.message
+
+
+def test_a_message_without_task_headers_comes_from_outside() -> None:
+    assert isinstance(read(headers={"foo": "bar"}, message_id=""), OutsideMessage)

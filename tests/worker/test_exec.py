@@ -1,0 +1,128 @@
+"""Programs as handlers: real processes, a shell script each."""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from taskqueue_worker.outcomes import Failure, Outcome, Success
+from taskqueue_worker.processes import Launcher, LauncherError
+from taskqueue_worker.runners import Job, build_runner
+
+
+@contextlib.asynccontextmanager
+async def launcher_for(command: list[str]) -> AsyncIterator[Launcher]:
+    launcher = Launcher({"exec": {"command": command}})
+    try:
+        await launcher.start()
+        yield launcher
+    finally:
+        await launcher.close()
+
+
+async def run(script: str, payload: bytes = b"null", seconds: float = 8) -> Outcome:
+    job = Job(
+        handler="greet",
+        payload=payload,
+        timeout=seconds,
+        uid="uid-1",
+        attempt=1,
+        namespace="ns",
+        name="t",
+        queue="q",
+    )
+    async with launcher_for(["sh", "-c", script]) as launcher:
+        return await build_runner(launcher, 1, lambda *_: None).run(job)
+
+
+@pytest.mark.parametrize(
+    ("script", "result"),
+    [
+        pytest.param("cat", '{"имя": "é"}'.encode(), id="payload on standard input"),
+        pytest.param("cat >/dev/null", None, id="nothing printed"),
+        pytest.param("echo '[1]'", b"[1]", id="payload not read"),
+        pytest.param(
+            'echo "\\"$TASK_HANDLER $TASK_UID $TASK_NAME $TASK_NAMESPACE $TASK_ATTEMPT '
+            '$TASK_QUEUE\\""',
+            b'"greet uid-1 t ns 1 q"',
+            id="environment",
+        ),
+    ],
+)
+async def test_a_program_succeeds_with_what_it_prints(script: str, result: bytes | None) -> None:
+    outcome = await run(script, '{"имя":"é"}'.encode())
+    expected = None if result is None else result.replace(b": ", b":")
+    assert outcome == Success(expected)
+
+
+@pytest.mark.parametrize(
+    ("script", "error_type", "words"),
+    [
+        pytest.param("echo oops >&2; exit 3", "ExitCode", "exit code 3: oops", id="exit code"),
+        pytest.param("exit 3", "ExitCode", "exit code 3", id="silent"),
+        pytest.param("kill -9 $$", "Killed", "SIGKILL", id="signal"),
+        pytest.param("echo not json", "ResultNotJson", "not json", id="not JSON"),
+        pytest.param("head -c 2000000 /dev/zero", "ResultTooLarge", "1048576", id="endless"),
+        pytest.param(
+            "printf '\"'; head -c 9000 /dev/zero | tr '\\0' x; printf '\"'",
+            "ResultTooLarge",
+            "8192",
+            id="too big",
+        ),
+    ],
+)
+async def test_a_program_fails_with_a_clear_error(script: str, error_type: str, words: str) -> None:
+    outcome = await run(script)
+    assert isinstance(outcome, Failure)
+    assert outcome.type == error_type
+    assert words in outcome.message
+
+
+async def test_only_the_end_of_standard_error_is_kept() -> None:
+    outcome = await run("head -c 100000 /dev/zero | tr '\\0' x >&2; echo end >&2; exit 1")
+    assert isinstance(outcome, Failure)
+    assert outcome.message.endswith("xend")
+    assert len(outcome.message) < 1100
+
+
+async def test_a_timeout_kills_the_whole_group(
+    tmp_path: Path, has_ended: Callable[[int], bool]
+) -> None:
+    file = tmp_path / "pid"
+    outcome = await run(f"sleep 60 & echo $! > {file}; wait", seconds=0.5)
+    assert isinstance(outcome, Failure)
+    assert outcome.type == "Timeout"
+    assert has_ended(int(file.read_text()))
+
+
+async def test_what_a_program_leaves_behind_is_killed_with_it() -> None:
+    # It holds standard output open: without the kill the end of it would never come.
+    async with asyncio.timeout(5):
+        assert await run("sleep 60 & echo 1") == Success(b"1")
+
+
+async def test_a_program_never_sees_the_workers_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TASKQUEUE_CLUSTER", "c")
+    assert await run("env | grep -c ^TASKQUEUE_ || true") == Success(b"0")
+
+
+async def test_a_command_that_is_not_there_is_found_at_start() -> None:
+    with pytest.raises(LauncherError, match="'no-such-program'"):
+        async with launcher_for(["no-such-program"]):
+            pass
+
+
+async def test_a_command_that_goes_away_later_fails_its_task(tmp_path: Path) -> None:
+    program = tmp_path / "program"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    async with launcher_for([str(program)]) as launcher:
+        program.unlink()
+        job = Job("h", b"", 5, "u", 1, "ns", "t", "q")
+        outcome = await build_runner(launcher, 1, lambda *_: None).run(job)
+    assert isinstance(outcome, Failure)
+    assert outcome.type == "CommandNotFound"
+    assert os.strerror(2) in outcome.message

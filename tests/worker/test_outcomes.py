@@ -1,0 +1,96 @@
+"""What can be a result, and what is said when it cannot."""
+
+import math
+from typing import Any
+
+import pytest
+
+from taskqueue_worker.outcomes import (
+    Failure,
+    Success,
+    bounded,
+    decode_output,
+    encode_result,
+    failure,
+    parse_json,
+)
+
+
+@pytest.mark.parametrize(
+    ("value", "encoded"),
+    [
+        (None, None),
+        ({}, b"{}"),
+        ("é", '"é"'.encode()),
+        (0, b"0"),
+        ([], b"[]"),
+        ((1, 2), b"[1,2]"),
+    ],
+)
+def test_what_json_holds_is_a_result(value: Any, encoded: bytes | None) -> None:
+    assert encode_result(value) == Success(encoded)
+
+
+@pytest.mark.parametrize("value", [object(), {1, 2}, math.nan, math.inf, "\ud800", b"x"])
+def test_what_json_cannot_hold_fails(value: Any) -> None:
+    outcome = encode_result(value)
+    assert isinstance(outcome, Failure)
+    assert outcome.type == "ResultNotJson"
+
+
+def test_a_value_that_holds_itself_fails() -> None:
+    value: list[Any] = []
+    value.append(value)
+    outcome = encode_result(value)
+    assert isinstance(outcome, Failure)
+    assert outcome.type == "ResultNotJson"
+
+
+def test_the_limit_is_exact_and_named() -> None:
+    assert isinstance(encode_result("x" * 8190), Success)
+    outcome = encode_result("x" * 8191)
+    assert isinstance(outcome, Failure)
+    assert outcome.type == "ResultTooLarge"
+    assert "8193" in outcome.message
+    assert "8192" in outcome.message
+
+
+@pytest.mark.parametrize(
+    ("output", "outcome"),
+    [
+        (b"", Success(None)),
+        (b" \n", Success(None)),
+        (b"null", Success(None)),
+        (b' {"a": 1}\n', Success(b'{"a":1}')),
+    ],
+)
+def test_a_programs_output_is_its_result(output: bytes, outcome: Success) -> None:
+    assert decode_output(output) == outcome
+
+
+@pytest.mark.parametrize("output", [b"garbage " * 1000, b"\xff\xfe", b"NaN", b"{} {}"])
+def test_output_that_is_not_json_is_quoted(output: bytes) -> None:
+    outcome = decode_output(output)
+    assert isinstance(outcome, Failure)
+    assert outcome.type == "ResultNotJson"
+    assert len(outcome.message) < 400
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"{", b"\xff", b"NaN", b"-Infinity", b"[" * 200_000], ids=lambda d: d[:9].hex()
+)
+def test_strict_json_only(data: bytes) -> None:
+    with pytest.raises(ValueError, match=r"^it is n"):
+        parse_json(data)
+
+
+def test_words_of_a_failure_fit_the_api() -> None:
+    error = failure("T" * 1000, "m\ud800" * 10_000)
+    assert len(error.type) == 256
+    assert len(error.message) == 4096
+    assert error.message.encode()
+
+
+def test_short_texts_stay_as_they_are() -> None:
+    assert bounded("kurz", 4) == "kurz"
+    assert bounded("länger", 4) == "län…"

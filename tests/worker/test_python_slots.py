@@ -1,0 +1,214 @@
+"""Slots as they are: real processes that run real handlers, good and bad."""
+
+import asyncio
+import contextlib
+import json
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from taskqueue_worker.outcomes import Failure, Success
+from taskqueue_worker.processes import Launcher, LauncherError
+from taskqueue_worker.runners import Job, Runner, build_runner
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+HANDLERS = Path(__file__).parent / "handlers"
+MODULE = "worker_test_handlers"
+
+
+def job(handler: str, payload: Any = None, timeout: float = 8) -> Job:
+    return Job(
+        handler=handler,
+        payload=json.dumps(payload).encode(),
+        timeout=timeout,
+        uid="uid-1",
+        attempt=2,
+        namespace="ns",
+        name="t",
+        queue="q",
+    )
+
+
+class Slots:
+    """A running launcher with its runner, and what handlers logged."""
+
+    def __init__(self, launcher: Launcher) -> None:
+        self.launcher = launcher
+        self.logged: list[str] = []
+        self.runner: Runner = build_runner(launcher, 2, self._log)
+
+    def _log(self, _: Job, head: dict[str, Any]) -> None:
+        self.logged.append(head["message"])
+
+    async def result(self, handler: str, payload: Any = None) -> Any:
+        outcome = await self.runner.run(job(handler, payload))
+        assert isinstance(outcome, Success), outcome
+        return None if outcome.result is None else json.loads(outcome.result)
+
+    async def error(self, handler: str, payload: Any = None, seconds: float = 8) -> Failure:
+        outcome = await self.runner.run(job(handler, payload, seconds))
+        assert isinstance(outcome, Failure), outcome
+        return outcome
+
+
+@pytest.fixture(scope="module", autouse=True)
+def python_path() -> Iterator[None]:
+    paths = [str(HANDLERS), *filter(None, [os.environ.get("PYTHONPATH")])]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(paths))
+        yield
+
+
+@contextlib.asynccontextmanager
+async def started(module: str) -> AsyncIterator[Slots]:
+    launcher = Launcher({"python": {"module": module}})
+    try:
+        await launcher.start()
+        slots = Slots(launcher)
+        await slots.runner.prepare()
+        yield slots
+        slots.runner.close()
+    finally:
+        await launcher.close()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def slots() -> AsyncIterator[Slots]:
+    # One for all tests: that it goes on after each of them is part of what they show.
+    async with started(MODULE) as running:
+        yield running
+
+
+@pytest.mark.parametrize(
+    "payload", [None, {}, [], "", "żółć 例 🐇", {"ключ": [1.5, None, True]}], ids=repr
+)
+async def test_a_payload_arrives_as_it_was_sent(slots: Slots, payload: Any) -> None:
+    assert await slots.result("echo", payload) == payload
+
+
+async def test_a_coroutine_gets_its_context_and_a_logger(slots: Slots) -> None:
+    result = await slots.result("context", "you")
+    assert result == {"uid": "uid-1", "attempt": 2, "name": "t", "queue": "q"}
+    assert "hello you" in slots.logged
+
+
+async def test_a_payload_is_validated_by_its_model(slots: Slots) -> None:
+    assert await slots.result("mail", {"to": "a@b"}) == {"to": "a@b", "copies": 1}
+    error = await slots.error("mail", {"copies": "secret"})
+    assert error.type == "InvalidPayload"
+    assert "to: Field required" in error.message
+    assert "copies: Input should be a valid integer" in error.message
+    assert "secret" not in error.message
+
+
+async def test_an_exception_is_named_with_its_words(slots: Slots) -> None:
+    error = await slots.error("fail", "ключ")
+    assert (error.type, error.message) == ("KeyError", "'ключ'")
+    assert "in fail" in error.traceback
+
+
+async def test_a_slot_that_exits_is_replaced(slots: Slots) -> None:
+    error = await slots.error("exit", 3)
+    assert (error.type, error.message) == ("Exited", "the handler's process ended: exit code 3")
+    assert (await slots.error("exit", 0)).type == "Exited"
+    assert await slots.result("echo", "still here") == "still here"
+
+
+async def test_a_slot_survives_sys_exit(slots: Slots) -> None:
+    before = {await slots.result("pid"), await slots.result("pid")}
+    error = await slots.error("sys_exit", 4)
+    assert error.type == "Exited"
+    assert "exit code 4" in error.message
+    assert await slots.result("pid") in before
+
+
+async def test_a_killed_slot_names_the_signal(slots: Slots) -> None:
+    error = await slots.error("kill")
+    assert error.type == "Killed"
+    assert "SIGKILL" in error.message
+    assert await slots.result("echo", 1) == 1
+
+
+async def test_garbage_on_standard_output_harms_nothing(slots: Slots) -> None:
+    assert await slots.result("garbage") == "fine"
+    assert await slots.result("echo", 1) == 1
+
+
+@pytest.mark.parametrize(
+    ("handler", "payload", "error_type"),
+    [
+        ("big", 1024 * 1024, "ResultTooLarge"),
+        ("not_json", None, "ResultNotJson"),
+        ("nan", None, "ResultNotJson"),
+    ],
+)
+async def test_a_bad_result_is_a_clear_error(
+    slots: Slots, handler: str, payload: Any, error_type: str
+) -> None:
+    assert (await slots.error(handler, payload)).type == error_type
+    assert await slots.result("echo", 1) == 1
+
+
+async def test_a_handler_that_forks_answers_once(slots: Slots) -> None:
+    assert await slots.result("fork") == "once"
+    assert [await slots.result("echo", n) for n in range(4)] == [0, 1, 2, 3]
+
+
+async def test_a_timeout_kills_the_handler_and_its_children(
+    slots: Slots, tmp_path: Path, has_ended: Callable[[int], bool]
+) -> None:
+    file = tmp_path / "pid"
+    error = await slots.error("sleep_with_child", str(file), seconds=0.7)
+    assert error.type == "Timeout"
+    assert "0.7 s" in error.message
+    assert await asyncio.to_thread(has_ended, int(file.read_text()))
+    assert await slots.result("echo", 1) == 1
+
+
+async def test_handlers_do_not_see_the_workers_settings(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TASKQUEUE_NAMESPACE", "ns")
+    async with started(MODULE) as slots:
+        assert await slots.result("environment") == []
+
+
+async def test_jobs_run_side_by_side(slots: Slots) -> None:
+    assert await asyncio.gather(*(slots.result("echo", n) for n in range(2))) == [0, 1]
+
+
+async def test_a_module_with_threads_is_not_forked() -> None:
+    async with started("worker_test_threads") as slots:
+        # A forked copy would have lost the module's thread.
+        assert await slots.result("threads") == 2
+
+
+@pytest.mark.parametrize(
+    ("module", "words"),
+    [
+        ("worker_test_broken", "RuntimeError: no database here"),
+        ("worker_test_missing", "No module named 'worker_test_missing'"),
+        ("worker_test_empty", "registers no handler"),
+        ("worker_test_twice", "registered twice"),
+    ],
+)
+async def test_a_module_that_cannot_be_used_is_one_clear_error(module: str, words: str) -> None:
+    with pytest.raises(LauncherError, match=words) as caught:
+        async with started(module):
+            pass
+    assert module in str(caught.value)
+
+
+async def test_a_dead_launcher_is_noticed() -> None:
+    async with started(MODULE) as slots:
+        assert slots.launcher.pid is not None
+        os.kill(slots.launcher.pid, 9)
+        assert slots.launcher.dead is not None
+        assert "has ended" in str(await slots.launcher.dead)
+        # Its slots are not trusted any more, and no new one can be started.
+        assert (await slots.error("echo")).type == "SlotNotStarted"

@@ -1,0 +1,87 @@
+"""What `@task` takes and refuses."""
+
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from taskqueue_worker import sdk
+from taskqueue_worker.sdk import RegistrationError, Registry, task
+
+
+class Mail(BaseModel):
+    """A payload with a shape."""
+
+    to: str
+
+
+def test_one_parameter_is_the_payload() -> None:
+    registry = Registry()
+    registry.add("a", lambda payload: payload)
+    assert not registry.handlers["a"].takes_context
+
+
+def test_two_parameters_are_payload_and_context() -> None:
+    def handler(payload: Any, ctx: sdk.Context) -> None: ...
+
+    registry = Registry()
+    registry.add("a", handler)
+    assert registry.handlers["a"].takes_context
+    assert registry.handlers["a"].model is None
+
+
+@pytest.mark.parametrize("annotation", [Mail, "Mail"])
+def test_a_pydantic_annotation_is_found(annotation: Any) -> None:
+    def handler(payload: Any) -> None: ...
+
+    handler.__annotations__["payload"] = annotation
+    registry = Registry()
+    registry.add("a", handler)
+    assert registry.handlers["a"].model is Mail
+
+
+def test_an_annotation_that_cannot_be_read_is_an_error() -> None:
+    def handler(payload: Any) -> None: ...
+
+    handler.__annotations__["payload"] = "Missing"
+    with pytest.raises(RegistrationError, match="'Missing' is not defined"):
+        Registry().add("a", handler)
+
+
+def none() -> None: ...
+
+
+def three(payload: Any, ctx: Any, more: Any) -> None: ...
+
+
+def keyword(payload: Any, *, more: Any) -> None: ...
+
+
+def variable(*payload: Any) -> None: ...
+
+
+@pytest.mark.parametrize("function", [none, three, keyword, variable])
+def test_a_wrong_signature_is_refused_with_its_place(function: Any) -> None:
+    with pytest.raises(RegistrationError) as caught:
+        Registry().add("a", function)
+    assert "must take (payload) or (payload, ctx)" in str(caught.value)
+    assert f"{__file__}:{function.__code__.co_firstlineno}" in str(caught.value)
+
+
+def test_a_name_taken_twice_names_both_places() -> None:
+    def first(payload: Any) -> None: ...
+
+    def second(payload: Any) -> None: ...
+
+    registry = Registry()
+    registry.add("a", first)
+    with pytest.raises(RegistrationError) as caught:
+        registry.add("a", second)
+    for function in (first, second):
+        assert f"{__file__}:{function.__code__.co_firstlineno}" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["", None, none])
+def test_a_handler_needs_a_name(name: Any) -> None:
+    with pytest.raises(RegistrationError, match="needs a name"):
+        task(name)

@@ -1,0 +1,71 @@
+"""What the worker is told, and what it says when that is wrong."""
+
+import os
+from datetime import timedelta
+
+import pytest
+
+from taskqueue_worker.settings import SettingsError, load_settings
+
+GOOD = {
+    "TASKQUEUE_NAMESPACE": "ns",
+    "TASKQUEUE_NAME": "q",
+    "TASKQUEUE_CLUSTER": "c",
+    "TASKQUEUE_CONCURRENCY": "4",
+    "TASKQUEUE_TIMEOUT": "1m30s",
+    "TASKQUEUE_HANDLERS": '{"python": {"module": "shop.tasks"}}',
+    "TASKQUEUE_GRACE": "30",
+    "TASKQUEUE_POD_NAME": "p",
+}
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    for name in list(os.environ):
+        if name.startswith("TASKQUEUE_"):
+            monkeypatch.delenv(name)
+    for name, value in GOOD.items():
+        monkeypatch.setenv(name, value)
+    return monkeypatch
+
+
+def test_good_settings(environment: pytest.MonkeyPatch) -> None:
+    settings = load_settings()
+    assert settings.timeout == timedelta(seconds=90)
+    assert settings.handlers.python is not None
+    assert settings.handlers.python.module == "shop.tasks"
+
+
+def test_exec_handlers(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("TASKQUEUE_HANDLERS", '{"exec": {"command": ["sh", "-c", "cat"]}}')
+    settings = load_settings()
+    assert settings.handlers.exec is not None
+    assert settings.handlers.exec.command == ["sh", "-c", "cat"]
+
+
+@pytest.mark.parametrize("name", sorted(GOOD))
+def test_a_missing_variable_is_named(environment: pytest.MonkeyPatch, name: str) -> None:
+    environment.delenv(name)
+    with pytest.raises(SettingsError, match=f"{name} must be set"):
+        load_settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("TASKQUEUE_CONCURRENCY", "0"),
+        ("TASKQUEUE_CONCURRENCY", "many"),
+        ("TASKQUEUE_TIMEOUT", "soon"),
+        ("TASKQUEUE_HANDLERS", "{nope"),
+        ("TASKQUEUE_HANDLERS", "{}"),
+        ("TASKQUEUE_HANDLERS", '{"python": {"module": "m"}, "exec": {"command": ["x"]}}'),
+        ("TASKQUEUE_HANDLERS", '{"exec": {"command": []}}'),
+        ("TASKQUEUE_HANDLERS", '{"ruby": {}}'),
+        ("TASKQUEUE_LOG_FORMAT", "xml"),
+        ("TASKQUEUE_GRACE", ""),
+    ],
+)
+def test_a_wrong_variable_is_named(environment: pytest.MonkeyPatch, name: str, value: str) -> None:
+    environment.setenv(name, value)
+    with pytest.raises(SettingsError, match=name):
+        load_settings()

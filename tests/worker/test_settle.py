@@ -1,0 +1,72 @@
+"""What is left to do for a message, and the headers of a dead letter."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from taskqueue_api.messages import TaskUid
+from taskqueue_worker.outcomes import failure
+from taskqueue_worker.settle import (
+    Acknowledge,
+    DeadLetter,
+    Settlement,
+    dead_letter_headers,
+    settle,
+)
+from taskqueue_worker.statuses import TaskView
+
+UID = TaskUid("uid-1")
+FAILED = TaskView(
+    uid=UID,
+    resource_version="7",
+    phase="Failed",
+    run=0,
+    attempts=1,
+    dispatches=1,
+    start_time=None,
+    worker={},
+    error_type="Boom",
+    error_message="why",
+)
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("view", "settlement"),
+    [
+        pytest.param(FAILED, DeadLetter(failure("Boom", "why")), id="failed"),
+        pytest.param(replace(FAILED, phase="Succeeded"), Acknowledge(), id="succeeded"),
+        pytest.param(None, Acknowledge(), id="gone"),
+        pytest.param(replace(FAILED, uid=TaskUid("uid-2")), Acknowledge(), id="another Task"),
+        pytest.param(replace(FAILED, run=1), Acknowledge(), id="another run"),
+        pytest.param(
+            replace(FAILED, phase="Running"), Acknowledge(), id="taken over by another worker"
+        ),
+    ],
+)
+def test_only_a_failed_task_is_dead_lettered(view: TaskView | None, settlement: Settlement) -> None:
+    assert settle(view, UID, 0) == settlement
+
+
+def test_a_dead_letter_says_why_and_where_it_failed() -> None:
+    headers = dead_letter_headers({"x-tq-name": "t"}, failure("Boom", "why"), "tq.ns.q", NOW)
+    assert headers == {
+        "x-tq-name": "t",
+        "x-tq-error-type": "Boom",
+        "x-tq-error-message": "why",
+        "x-tq-failed-at": "2026-01-01T00:00:00Z",
+        "x-tq-queue": "tq.ns.q",
+    }
+
+
+def test_a_dead_letter_keeps_no_header_but_ours_and_the_trace() -> None:
+    original = {"x-death": [{"count": 1}], "secret": "s", "traceparent": "00-1", "x-tq-run": 0}
+    headers = dead_letter_headers(original, failure("Boom", ""), "q", NOW)
+    assert {"traceparent", "x-tq-run"} <= headers.keys()
+    assert not {"x-death", "secret"} & headers.keys()
+
+
+def test_a_long_message_is_cut_between_characters() -> None:
+    headers = dead_letter_headers(None, failure("Boom", "ä" * 2000), "q", NOW)
+    assert headers["x-tq-error-message"] == "ä" * 512

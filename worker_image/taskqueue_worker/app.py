@@ -1,0 +1,157 @@
+"""The process: read settings, start the parts, stop them in order."""
+
+import asyncio
+import logging
+import math
+import os
+import secrets
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from taskqueue_api.names import work_queue
+from taskqueue_worker.api import ApiServer, Cluster, UnauthorizedError
+from taskqueue_worker.attempts import Attempts
+from taskqueue_worker.broker import Broker
+from taskqueue_worker.clock import ServerClock
+from taskqueue_worker.health import Health, serve_http
+from taskqueue_worker.logs import configure_logging
+from taskqueue_worker.processes import Launcher, LauncherError
+from taskqueue_worker.runners import Runner, build_runner, log_from_handler
+from taskqueue_worker.settings import Settings, SettingsError, load_settings
+from taskqueue_worker.statuses import Identity
+from taskqueue_worker.worker import Place, Worker, spare_messages
+
+_log = logging.getLogger("taskqueue_worker")
+
+_GRACE_MARGIN_SECONDS = 5.0
+_CLOCK_SECONDS = 5.0
+"""How long to wait for the API server's clock; without it every Task is read before it starts."""
+_START_MARGIN_SECONDS = 0.5
+"""The container's startedAt is taken at most so long after this process began to run."""
+
+
+def main() -> int:
+    """Run the worker until SIGTERM. 0: drained; 1: cannot run; 2: wrong settings."""
+    started = time.time()
+    try:
+        settings = load_settings()
+        cluster = _find_cluster(settings)
+    except SettingsError as error:
+        print(f"taskqueue_worker: {error}", file=sys.stderr)
+        return 2
+    configure_logging(settings.log_format)
+    return asyncio.run(_run(settings, cluster, started))
+
+
+def _find_cluster(settings: Settings) -> Cluster:
+    host = os.environ.get("KUBERNETES_SERVICE_HOST")
+    port = os.environ.get("KUBERNETES_SERVICE_PORT", "443")
+    if not host:
+        raise SettingsError("KUBERNETES_SERVICE_HOST must be set: the worker runs in a pod")
+    address = f"[{host}]" if ":" in host else host
+    return Cluster(f"https://{address}:{port}", settings.service_account)
+
+
+async def _run(settings: Settings, cluster: Cluster, started: float) -> int:
+    launcher = Launcher(settings.handlers.model_dump(exclude_none=True))
+    try:
+        await launcher.start()
+    except LauncherError as error:
+        _log.error("cannot start: %s", error, extra={"traceback": error.details})
+        await launcher.close()
+        return 1
+    api = ApiServer(cluster, settings.namespace, ServerClock())
+    slots = settings.concurrency
+    runner = build_runner(launcher, slots, partial(log_from_handler, logging.getLogger("handler")))
+    try:
+        await runner.prepare()
+        parts = _build(settings, launcher, api, runner)
+        server = await serve_http(parts.health, settings.port)
+        try:
+            return await _serve(parts, settings, started)
+        finally:
+            server.close()
+    finally:
+        runner.close()
+        await api.close()
+        await launcher.close()
+
+
+@dataclass(frozen=True)
+class _Parts:
+    launcher: Launcher
+    api: ApiServer
+    broker: Broker
+    worker: Worker
+    health: Health
+
+
+def _build(settings: Settings, launcher: Launcher, api: ApiServer, runner: Runner) -> _Parts:
+    slots = settings.concurrency
+    queue = work_queue(settings.namespace, settings.name)
+    broker = Broker(settings.broker, queue, slots + spare_messages(slots), settings.pod_name)
+    me = Identity(settings.pod_name, settings.pod_uid, settings.node_name, secrets.token_hex(8))
+    place = Place(
+        cluster=settings.cluster,
+        namespace=settings.namespace,
+        taskqueue=settings.name,
+        slots=slots,
+        timeout=settings.timeout.total_seconds(),
+    )
+    worker = Worker(place, broker, Attempts(api, me), runner, launcher.handlers)
+    health = Health(connected=lambda: broker.connected, consuming=lambda: broker.consuming)
+    _log.info("started", extra={"queue": queue, "slots": slots, "instance": me.instance})
+    return _Parts(launcher, api, broker, worker, health)
+
+
+async def _serve(parts: _Parts, settings: Settings, started: float) -> int:
+    """Work until told to stop, or until a part cannot go on; return the exit code."""
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    told = loop.create_task(stop.wait())
+    working = loop.create_task(parts.worker.run())
+    consuming = loop.create_task(_consume(parts, settings.pod_name, started))
+    assert parts.launcher.dead is not None  # noqa: S101 - it is started
+    ends: set[asyncio.Future[Any]] = {told, working, consuming, parts.launcher.dead}
+    await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+    parts.health.draining = True
+    code = 1
+    if parts.launcher.dead.done():
+        _log.error("cannot go on: %s", parts.launcher.dead.result())
+    elif told.done():
+        await parts.worker.drain(max(1.0, settings.grace - _GRACE_MARGIN_SECONDS))
+        code = 0
+    for task in (told, working, consuming):
+        task.cancel()
+    # What still runs is killed here, and its message goes back with the connection.
+    results = await asyncio.gather(working, consuming, return_exceptions=True)
+    for result in results:
+        _raise_failure(result)
+    return code
+
+
+def _raise_failure(result: BaseException | None) -> None:
+    """Raise what ended a part, unless it was told to end."""
+    if result is None or isinstance(result, asyncio.CancelledError):
+        return
+    if isinstance(result, ExceptionGroup) and result.subgroup(UnauthorizedError) is not None:
+        _log.error("cannot go on: the API server does not take this pod's token")
+        return
+    raise result
+
+
+async def _consume(parts: _Parts, pod: str, started: float) -> None:
+    """Learn the API server's clock, then consume."""
+    asking = asyncio.get_running_loop().create_task(parts.api.get_pod(pod))
+    await asyncio.wait([asking], timeout=_CLOCK_SECONDS)
+    asking.cancel()
+    # Nothing may start in the second in which the container did: see claim.is_alive.
+    second = math.floor(started + _START_MARGIN_SECONDS) + 1
+    await asyncio.sleep(max(0.0, second - time.time()))
+    await parts.broker.run(parts.worker.deliver, parts.worker.lost)

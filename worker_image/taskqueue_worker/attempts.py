@@ -1,0 +1,254 @@
+"""One Task, from its message to its written outcome: claim, run, finish."""
+
+import asyncio
+import contextlib
+import logging
+import random
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from taskqueue_worker import metrics, statuses
+from taskqueue_worker.api import ApiServer, Gone, Refused, WriteAnswer, Written, backoff_seconds
+from taskqueue_worker.claim import (
+    AskPod,
+    Drop,
+    GiveUp,
+    Park,
+    Path,
+    Start,
+    Verdict,
+    choose_path,
+    judge,
+    judge_holder,
+)
+from taskqueue_worker.deliveries import TaskMessage
+from taskqueue_worker.outcomes import Outcome, failure
+from taskqueue_worker.settle import DeadLetter, Settlement, settle
+from taskqueue_worker.statuses import Attempt, Identity, TaskView
+
+_log = logging.getLogger(__name__)
+
+ANNOUNCE_SECONDS = 1.0
+"""A handler that runs longer is shown as Running."""
+
+
+@dataclass(frozen=True)
+class Claimed:
+    """Ours to run. announced: whether Running is written. path: how it was claimed."""
+
+    attempt: Attempt
+    announced: bool
+    path: Path
+
+
+@dataclass(frozen=True)
+class Settled:
+    """Nothing to run: only this is left to do."""
+
+    settlement: Settlement
+
+
+@dataclass(frozen=True)
+class Held:
+    """A living worker runs it."""
+
+
+Claim = Claimed | Settled | Held
+
+
+class Attempts:
+    """Claims, announces and finishes this worker's attempts at the API server."""
+
+    def __init__(
+        self,
+        api: ApiServer,
+        me: Identity,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        jitter: Callable[[], float] = random.random,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._api = api
+        self._me = me
+        self._now = now
+        self._jitter = jitter
+        self._sleep = sleep
+
+    async def claim(self, message: TaskMessage) -> Claim:
+        """Return whether a message's Task is ours to start. Raises UnauthorizedError."""
+        delivery = message.delivery
+        path = choose_path(
+            message.headers,
+            redelivered=delivery.redelivered,
+            server_now=self._api.clock.now(),
+        )
+        metrics.CLAIMS.labels(path.value).inc()
+        if path is Path.FRESH:
+            return Claimed(self._attempt(message, 1), announced=False, path=path)
+        tried = 0
+        refusals = 0
+        while True:
+            view = await self._api.get_task(message.headers.name)
+            if tried and view is not None and self._is_mine(view, message, tried):
+                # Our write was stored, and its answer lost on the way.
+                return Claimed(self._attempt(message, tried), announced=True, path=path)
+            verdict = await self._judge(view, message, path)
+            if isinstance(verdict, Start):
+                tried = verdict.attempt
+            result = await self._act(view, verdict, message, path)
+            if result is not None:
+                return result
+            refusals += 1
+            if refusals > 1:
+                pause = backoff_seconds(refusals, 0.1, 15.0, self._jitter())
+                _log.warning("claim refused again", extra=fields_of(message))
+                await self._sleep(pause)
+
+    async def announce(self, claimed: Claimed, message: TaskMessage) -> None:
+        """Write Running for a handler that runs already. Raises UnauthorizedError."""
+        patch = statuses.running_patch(claimed.attempt, None, self._now())
+        answer = await self._write("running", message, patch)
+        if not isinstance(answer, Written):
+            words = answer.message if isinstance(answer, Refused) else "the Task is gone"
+            # The write of the outcome meets the same, and settles it.
+            _log.warning("Running not written: %s", words, extra=fields_of(message))
+
+    async def finish(
+        self, message: TaskMessage, attempt: Attempt, outcome: Outcome, seconds: float
+    ) -> Settlement:
+        """Write an outcome and return what is left to do. Raises UnauthorizedError."""
+        completed = self._now()
+        settlement, words = await self._conclude(message, attempt, outcome, seconds, completed)
+        if settlement is None:
+            refused = failure("StatusRefused", f"the API server refused the outcome: {words}")
+            settlement, words = await self._conclude(message, attempt, refused, seconds, completed)
+        if settlement is None:
+            _log.error("outcome cannot be written: %s", words, extra=fields_of(message))
+            settlement = DeadLetter(failure("StatusRefused", words))
+        return settlement
+
+    async def _conclude(
+        self,
+        message: TaskMessage,
+        attempt: Attempt,
+        outcome: Outcome,
+        seconds: float,
+        completed: datetime,
+    ) -> tuple[Settlement | None, str]:
+        """Write an outcome once. None, with the words of the API server: it does not like it."""
+        patch = statuses.finished_patch(attempt, outcome, seconds, completed)
+        answer = await self._write("finished", message, patch)
+        if isinstance(answer, Written):
+            view = statuses.concluded_view(attempt, outcome)
+            return settle(view, message.uid, attempt.run), ""
+        if isinstance(answer, Gone):
+            return settle(None, message.uid, attempt.run), ""
+        current = await self._api.get_task(message.headers.name)
+        if current is not None and self._awaits(current, attempt):
+            return None, answer.message
+        _log.warning("outcome refused: %s", answer.message, extra=fields_of(message))
+        return settle(current, message.uid, attempt.run), ""
+
+    async def _judge(self, view: TaskView | None, message: TaskMessage, path: Path) -> Verdict:
+        verdict = judge(view, message.uid, message.headers, path, self._me)
+        if isinstance(verdict, AskPod) and view is not None:
+            pod = await self._api.get_pod(verdict.pod) if verdict.pod else None
+            server_now = self._api.clock.now() or time.time()
+            return judge_holder(view, pod, server_now)
+        return verdict
+
+    async def _act(
+        self, view: TaskView | None, verdict: Verdict, message: TaskMessage, path: Path
+    ) -> Claim | None:
+        """Do what a verdict says; None: a write was refused, so the Task is to be read again."""
+        if isinstance(verdict, Drop):
+            _log.info("dropped: %s", verdict.reason, extra=fields_of(message))
+            return Settled(settle(None, message.uid, message.headers.run))
+        if isinstance(verdict, Park):
+            return Held()
+        if isinstance(verdict, Start):
+            return await self._start(view, verdict, message, path)
+        assert view is not None  # noqa: S101 - the other verdicts come from a view
+        if isinstance(verdict, GiveUp):
+            error = failure("WorkerLost", verdict.message)
+            patch = statuses.worker_lost_patch(view, error, self._now())
+            answer = await self._write("worker_lost", message, patch)
+            if isinstance(answer, Refused):
+                return None
+            view = replace(view, phase="Failed", error_type=error.type, error_message=error.message)
+        return Settled(settle(view, message.uid, message.headers.run))
+
+    async def _start(
+        self, view: TaskView | None, verdict: Start, message: TaskMessage, path: Path
+    ) -> Claim | None:
+        attempt = self._attempt(message, verdict.attempt)
+        if not verdict.write:
+            return Claimed(attempt, announced=False, path=path)
+        version = None if view is None else view.resource_version
+        patch = statuses.running_patch(attempt, version, self._now())
+        answer = await self._write("running", message, patch)
+        if isinstance(answer, Gone):
+            return Settled(settle(None, message.uid, message.headers.run))
+        if isinstance(answer, Refused):
+            return None
+        return Claimed(attempt, announced=True, path=path)
+
+    async def _write(self, kind: str, message: TaskMessage, patch: statuses.Patch) -> WriteAnswer:
+        answer = await self._api.patch_status(message.headers.name, patch)
+        metrics.STATUS_WRITES.labels(kind, type(answer).__name__.lower()).inc()
+        return answer
+
+    def _attempt(self, message: TaskMessage, number: int) -> Attempt:
+        return Attempt(message.uid, message.headers.run, number, self._now(), self._me)
+
+    def _is_mine(self, view: TaskView, message: TaskMessage, attempt: int) -> bool:
+        return (
+            view.uid == message.uid
+            and view.phase == "Running"
+            and view.run == message.headers.run
+            and view.attempts == attempt
+            and view.worker.get("instance") == self._me.instance
+        )
+
+    def _awaits(self, view: TaskView, attempt: Attempt) -> bool:
+        """Return whether a Task still waits for the outcome of this very attempt."""
+        if view.uid != attempt.uid or view.run != attempt.run:
+            return False
+        if view.phase == "Pending":
+            return view.attempts < attempt.number
+        mine = view.worker.get("instance") == self._me.instance
+        return view.phase == "Running" and mine and view.attempts == attempt.number
+
+
+def fields_of(message: TaskMessage) -> dict[str, Any]:
+    """Return the log fields of a Task's message."""
+    headers = message.headers
+    return {"namespace": headers.namespace, "task": headers.name, "uid": message.uid}
+
+
+@contextlib.asynccontextmanager
+async def announced(
+    attempts: Attempts, claimed: Claimed, message: TaskMessage
+) -> AsyncIterator[None]:
+    """Write Running when the body still runs after a second; both are over at the end."""
+    if claimed.announced:
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    writing: list[asyncio.Task[None]] = []
+    timer = loop.call_later(
+        ANNOUNCE_SECONDS,
+        lambda: writing.append(loop.create_task(attempts.announce(claimed, message))),
+    )
+    try:
+        yield
+    finally:
+        timer.cancel()
+        for task in writing:
+            # Should the API server still store it after the outcome, its rules refuse it.
+            task.cancel()
+            await asyncio.wait([task])
+            if not task.cancelled():
+                task.exception()  # the write of the outcome meets the same

@@ -1,0 +1,165 @@
+"""The edge to RabbitMQ: one session after the other, for as long as the worker lives."""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pika
+
+from taskqueue_worker.api import backoff_seconds
+from taskqueue_worker.deliveries import Delivery, Tag
+from taskqueue_worker.session import BrokerError, Session, UnroutableError, read_parameters
+
+_log = logging.getLogger(__name__)
+
+BACKOFF_FIRST = 0.5
+BACKOFF_MAX = 30.0
+_STEADY_SECONDS = 30.0
+"""A connection that lasted so long makes the next failure count as the first."""
+
+
+class Broker:
+    """Consumes one queue and publishes dead letters, over connections that come and go."""
+
+    def __init__(
+        self,
+        folder: Path,
+        queue: str,
+        prefetch: int,
+        client_name: str,
+        jitter: Callable[[], float] = random.random,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._folder = folder
+        self._queue = queue
+        self._prefetch = prefetch
+        self._client_name = client_name
+        self._jitter = jitter
+        self._monotonic = monotonic
+        self._session: Session | None = None
+        self._sessions = 0
+        self._changed = asyncio.Event()
+        self._draining = False
+        self._over = False
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection that is good for anything."""
+        return self._session is not None and self._session.can_publish
+
+    @property
+    def consuming(self) -> bool:
+        """Whether the broker knows us as consumer of the queue."""
+        return self._session is not None and self._session.consuming
+
+    async def run(self, deliver: Callable[[Delivery], None], lost: Callable[[int], None]) -> None:
+        """Keep a session open until cancelled.
+
+        deliver: called with each message. lost: called with the number of a session whose tags
+        mean nothing any more.
+        """
+        failures = 0
+        while True:
+            self._sessions += 1
+            session = Session(self._sessions, deliver)
+            opened = self._monotonic()
+            self._session = session  # messages come before open() returns
+            try:
+                parameters = read_parameters(self._folder, self._client_name)
+                await session.open(parameters, self._queue, self._prefetch)
+                self._report_open()
+                reason = await session.lost
+            except BrokerError as error:
+                reason = str(error)
+            finally:
+                await session.close()
+                lost(session.number)
+            if self._draining:
+                self._over = True
+                self._wake()
+                return
+            failures = 1 if self._monotonic() - opened > _STEADY_SECONDS else failures + 1
+            pause = backoff_seconds(failures, BACKOFF_FIRST, BACKOFF_MAX, self._jitter())
+            fields = {"queue": self._queue, "retry_seconds": round(pause, 2)}
+            _log.warning("broker: %s; connecting again", reason, extra=fields)
+            await asyncio.sleep(pause)
+
+    def is_current(self, tag: Tag) -> bool:
+        """Return whether a tag still means something."""
+        session = self._session
+        return session is not None and session.number == tag.session and not session.lost.done()
+
+    def ack(self, tag: Tag) -> bool:
+        """Acknowledge a message; False when its session is over, so that it comes again."""
+        session = self._session
+        return session is not None and session.number == tag.session and session.ack(tag.number)
+
+    def give_back(self, tag: Tag) -> None:
+        """Return a message to the queue."""
+        if self._session is not None and self._session.number == tag.session:
+            self._session.give_back(tag.number)
+
+    async def publish_dead_letter(self, key: str, delivery: Delivery, headers: Any) -> None:
+        """Publish a copy of a message with these headers; returns when the broker has it.
+
+        Tries again for as long as it takes: the original is unacknowledged meanwhile. Raises
+        BrokerError when the connection is lost while draining: it will not be opened again.
+        """
+        failures = 0
+        while True:
+            session = await self._current()
+            try:
+                await session.publish(key, delivery.body, _copy_properties(delivery, headers))
+            except UnroutableError as error:
+                _log.error("dead letter: %s; trying again", error, extra={"key": key})
+            except BrokerError as error:
+                _log.warning("dead letter: %s; trying again", error, extra={"key": key})
+            else:
+                return
+            failures += 1
+            await asyncio.sleep(
+                backoff_seconds(failures, BACKOFF_FIRST, BACKOFF_MAX, self._jitter())
+            )
+
+    async def stop_consuming(self) -> None:
+        """Take no more messages, on this session or a later one."""
+        self._draining = True
+        if self._session is not None:
+            await self._session.stop_consuming()
+
+    def _report_open(self) -> None:
+        _log.info("broker: consuming", extra={"queue": self._queue, "prefetch": self._prefetch})
+        self._wake()
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def _current(self) -> Session:
+        """Return a session that can publish. Raises BrokerError when there will be none."""
+        while self._session is None or not self._session.can_publish:
+            if self._over:
+                raise BrokerError("the connection was lost while draining")
+            await self._changed.wait()
+        return self._session
+
+
+def _copy_properties(delivery: Delivery, headers: Any) -> pika.BasicProperties:
+    """Return the properties of a dead letter: an allow-list, for `user_id` must be our own."""
+    original = delivery.properties
+    return pika.BasicProperties(
+        content_type=original.content_type,
+        content_encoding=original.content_encoding,
+        message_id=original.message_id,
+        type=original.type,
+        priority=original.priority,
+        timestamp=original.timestamp,
+        correlation_id=original.correlation_id,
+        reply_to=original.reply_to,
+        delivery_mode=2,
+        headers=headers,
+    )

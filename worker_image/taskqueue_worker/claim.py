@@ -1,0 +1,157 @@
+"""Whether a message's Task may be started, and how that is told to the others. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from taskqueue_api.conditions import parse_time
+from taskqueue_api.messages import TaskHeaders, TaskUid
+from taskqueue_worker.statuses import Identity, TaskView
+
+FRESH_SECONDS = 5.0
+MAX_ATTEMPTS = 5
+"""Attempts of which a worker was lost, before the Task is given up."""
+
+WORKER_CONTAINER = "worker"
+
+
+class Path(Enum):
+    """How a message is claimed."""
+
+    FRESH = "fresh"
+    """Start at once; write Running only if it still runs after a second."""
+    PLAIN = "plain"
+    """Read the Task, start; write Running only if it still runs after a second."""
+    CAREFUL = "careful"
+    """Read the Task, write Running, start."""
+
+
+def choose_path(headers: TaskHeaders, *, redelivered: bool, server_now: float | None) -> Path:
+    """Return how a message is to be claimed.
+
+    server_now: the API server's time in seconds since 1970; None: unknown.
+    """
+    first = headers.attempt == 1 and headers.run == 0 and headers.dispatches == 1
+    if redelivered or not first:
+        return Path.CAREFUL
+    # A Task from the future means that the estimate is wrong.
+    if server_now is not None and -1 <= server_now - headers.created.timestamp() < FRESH_SECONDS:
+        return Path.FRESH
+    return Path.PLAIN
+
+
+@dataclass(frozen=True)
+class Start:
+    """Start attempt `attempt`. write: write Running first, based on the version that was read."""
+
+    attempt: int
+    write: bool
+
+
+@dataclass(frozen=True)
+class Drop:
+    """Nothing is to be done for this message; acknowledge it. reason: for the log."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Concluded:
+    """The Task has finished: settle the message from its status."""
+
+
+@dataclass(frozen=True)
+class AskPod:
+    """Another worker says it runs it: whether that worker lives decides."""
+
+    pod: str
+
+
+@dataclass(frozen=True)
+class GiveUp:
+    """The worker of the last possible attempt is lost."""
+
+    message: str
+
+
+@dataclass(frozen=True)
+class Park:
+    """A living worker runs it: judge again later."""
+
+
+Verdict = Start | Drop | Concluded | AskPod | GiveUp | Park
+
+
+def judge(
+    view: TaskView | None, uid: TaskUid, headers: TaskHeaders, path: Path, me: Identity
+) -> Verdict:
+    """Return what a GET of the message's Task means for it. view: None when it is gone.
+
+    The caller does not run the Task now: a message for one that it runs never comes here.
+    """
+    if view is None:
+        return Drop("the Task is gone")
+    if view.uid != uid:
+        return Drop("the Task was deleted and created again")
+    if view.run != headers.run:
+        return Drop(f"the Task is in run {view.run}, the message is of run {headers.run}")
+    if view.concluded:
+        return Concluded()
+    if view.phase == "Running":
+        if view.worker.get("instance") == me.instance:
+            # Claimed by this process, then lost before it was started, say with the connection.
+            return next_attempt(view)
+        return AskPod(view.worker.get("pod", ""))
+    plain = path is Path.PLAIN and view.dispatches == headers.dispatches
+    return Start(view.attempts + 1, write=not plain)
+
+
+def judge_holder(view: TaskView, pod: Mapping[str, Any] | None, server_now: float) -> Verdict:
+    """Return what the pod of the worker that holds a Task means. pod: None when it is gone."""
+    return Park() if is_alive(view, pod, server_now) else next_attempt(view)
+
+
+def next_attempt(view: TaskView) -> Verdict:
+    """Return the verdict on a running Task whose worker is lost."""
+    if view.attempts >= MAX_ATTEMPTS:
+        pod = view.worker.get("pod", "")
+        return GiveUp(f"attempt {view.attempts} was lost with its worker, pod '{pod}'")
+    return Start(view.attempts + 1, write=True)
+
+
+def is_alive(view: TaskView, pod: Mapping[str, Any] | None, server_now: float) -> bool:
+    """Return whether the worker that holds a Task is the process that runs in this pod now.
+
+    A container that started after the attempt is another process. Both times are cut to seconds
+    by the clock of the same node, and a worker starts nothing in the second it was started in:
+    so equal times mean that the container is younger.
+    """
+    if pod is None or view.worker.get("podUid") != pod["metadata"]["uid"]:
+        return False
+    container = _container(pod)
+    if container is None or view.start_time is None:
+        return False
+    started = container.get("state", {}).get("running", {}).get("startedAt")
+    if started is None or parse_time(started) >= parse_time(view.start_time):
+        return False
+    deletion = pod["metadata"].get("deletionTimestamp")
+    if deletion is not None and parse_time(deletion).timestamp() < server_now:
+        return False  # its grace is over; a node that is there would have removed it
+    # When a node is lost, the node controller takes the pod's Ready away and leaves the
+    # container's `ready` as the kubelet reported it last. A container that is itself unready
+    # drains, or is cut off from the broker: its kubelet is there and it may well be running.
+    return _is_ready(pod) or not container.get("ready", False)
+
+
+def _is_ready(pod: Mapping[str, Any]) -> bool:
+    conditions = pod.get("status", {}).get("conditions", [])
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
+
+
+def _container(pod: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    for status in pod.get("status", {}).get("containerStatuses", []):
+        if status["name"] == WORKER_CONTAINER:
+            found: Mapping[str, Any] = status
+            return found
+    return None

@@ -1,0 +1,105 @@
+"""What comes of a run: a result, or an error type with a message."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+# Copies of taskqueue_api.task's bounds: that module needs pydantic, which would cost every slot
+# 15 MB. A unit test holds them together.
+RESULT_MAX_BYTES = 8 * 1024
+ERROR_MESSAGE_MAX = 4096
+ERROR_TYPE_MAX = 256
+
+QUOTED_MAX = 200
+
+
+@dataclass(frozen=True)
+class Success:
+    """The handler returned. result: as JSON; None when it returned None."""
+
+    result: bytes | None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """The attempt failed.
+
+    type: the exception's class, or one of our own words. Bounded, as is `message`.
+    traceback: for the log only.
+    """
+
+    type: str
+    message: str
+    traceback: str = ""
+
+
+Outcome = Success | Failure
+
+
+def failure(error_type: str, message: str, traceback: str = "") -> Failure:
+    """Return a Failure within the bounds of the API, and of what JSON in UTF-8 can hold."""
+    return Failure(
+        type=bounded(error_type, ERROR_TYPE_MAX),
+        message=bounded(message, ERROR_MESSAGE_MAX),
+        traceback=traceback,
+    )
+
+
+def bounded(text: str, limit: int) -> str:
+    """Return a text of at most `limit` characters that UTF-8 can hold; a cut shows as `…`."""
+    clean = text.encode("utf-8", "replace").decode("utf-8")
+    return clean if len(clean) <= limit else clean[: limit - 1] + "…"
+
+
+def encode_result(result: Any) -> Outcome:
+    """Return what a handler returned as JSON, or the failure that it is not JSON or too big."""
+    if result is None:
+        return Success(None)
+    try:
+        text = json.dumps(result, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+        encoded = text.encode("utf-8")
+    except (TypeError, ValueError, RecursionError) as error:
+        return failure("ResultNotJson", f"the handler's result cannot be JSON: {error}")
+    return check_size(encoded)
+
+
+def decode_output(output: bytes) -> Outcome:
+    """Return what a program printed as its result, or why it cannot be one. Empty: no result."""
+    text = output.strip()
+    if not text:
+        return Success(None)
+    try:
+        value = parse_json(text)
+    except ValueError as error:
+        shown = bounded(text[: 4 * QUOTED_MAX].decode("utf-8", "replace"), QUOTED_MAX)
+        return failure(
+            "ResultNotJson", f"standard output must be JSON or empty, but {error}: {shown}"
+        )
+    return encode_result(value)
+
+
+def check_size(encoded: bytes) -> Outcome:
+    """Return an encoded result as success, or the failure that it is too big."""
+    if len(encoded) > RESULT_MAX_BYTES:
+        return failure(
+            "ResultTooLarge",
+            f"the result has {len(encoded)} bytes as JSON; at most {RESULT_MAX_BYTES} are kept: "
+            "store it elsewhere and return where",
+        )
+    return Success(encoded)
+
+
+def parse_json(data: bytes) -> Any:
+    """Return the value of strict JSON in UTF-8: no NaN, no Infinity. Raises ValueError."""
+    try:
+        return json.loads(data.decode("utf-8"), parse_constant=_refuse_constant)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"it is not UTF-8: {error}") from error
+    except json.JSONDecodeError as error:
+        raise ValueError(f"it is not JSON: {error}") from error
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"it is not JSON: {name} is no JSON number")

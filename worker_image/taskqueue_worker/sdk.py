@@ -1,0 +1,141 @@
+"""What handlers are written with: `@task("name")` on a function or coroutine.
+
+@task("send_welcome")
+def send_welcome(payload, ctx):
+    ctx.logger.info("to %s", payload["to"])
+    return {"sent": True}
+"""
+
+import inspect
+import sys
+import types
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass
+from logging import Logger
+from typing import Any, TypeVar
+
+HandlerFunction = Callable[..., Any]
+_F = TypeVar("_F", bound=HandlerFunction)
+
+
+class RegistrationError(Exception):
+    """A handler cannot be registered; the message names the places in the code."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a handler may know of the run it is in.
+
+    uid: UID of the Task; with `attempt`, the key to make effects idempotent with. For a message
+        of a producer outside the cluster's API its message id, or empty.
+    attempt: counts from 1.
+    name: of the Task; empty for a message of an outside producer.
+    logger: what it is given appears in the worker's log with the Task's fields.
+    """
+
+    uid: str
+    attempt: int
+    namespace: str
+    name: str
+    queue: str
+    logger: Logger
+
+
+@dataclass(frozen=True)
+class Handler:
+    """A registered handler.
+
+    model: the pydantic model that its payload is validated with; None: it gets plain JSON.
+    where: file and line, for messages.
+    """
+
+    function: HandlerFunction
+    takes_context: bool
+    model: Any
+    where: str
+
+
+class Registry:
+    """Handlers by name."""
+
+    def __init__(self) -> None:
+        self.handlers: dict[str, Handler] = {}
+
+    def add(self, name: str, function: HandlerFunction) -> None:
+        """Register a handler. Raises RegistrationError."""
+        where = _where(function)
+        known = self.handlers.get(name)
+        if known is not None:
+            raise RegistrationError(
+                f"handler '{name}' is registered twice: at {known.where} and at {where}"
+            )
+        parameters = _parameters(name, function, where)
+        self.handlers[name] = Handler(
+            function=function,
+            takes_context=len(parameters) == 2,
+            model=_model(name, function, parameters[0], where),
+            where=where,
+        )
+
+
+REGISTRY = Registry()
+
+
+def task(name: str) -> Callable[[_F], _F]:
+    """Register a function or coroutine `(payload)` or `(payload, ctx)` as handler of Tasks.
+
+    When the first parameter is annotated with a pydantic model, the payload is validated with it
+    and a payload that does not fit fails the Task with `InvalidPayload`. What the handler returns
+    is the Task's result: JSON of at most 8 KiB, or None. Raises RegistrationError.
+    """
+    if not isinstance(name, str) or not name:
+        raise RegistrationError(f'a handler needs a name, @task("name"), not @task({name!r})')
+
+    def register(function: _F) -> _F:
+        REGISTRY.add(name, function)
+        return function
+
+    return register
+
+
+def _where(function: HandlerFunction) -> str:
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    if code is None:
+        return repr(function)
+    return f"{code.co_filename}:{code.co_firstlineno}"
+
+
+def _parameters(name: str, function: HandlerFunction, where: str) -> list[inspect.Parameter]:
+    parameters = list(inspect.signature(function).parameters.values())
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    if len(parameters) not in (1, 2) or any(p.kind not in positional for p in parameters):
+        shown = ", ".join(str(p) for p in parameters)
+        raise RegistrationError(
+            f"handler '{name}' at {where} must take (payload) or (payload, ctx), not ({shown}); "
+            f"it is registered by task() of {__name__}"
+        )
+    return parameters
+
+
+def _model(
+    name: str, function: HandlerFunction, parameter: inspect.Parameter, where: str
+) -> Any | None:
+    """Return the pydantic model that a payload parameter is annotated with, if it is one."""
+    annotation = parameter.annotation
+    if isinstance(annotation, str):
+        # `from __future__ import annotations`. Only this parameter's is resolved: others may
+        # exist for type checkers only.
+        shim = types.SimpleNamespace(__annotations__={"payload": annotation})
+        names = getattr(inspect.unwrap(function), "__globals__", {})
+        try:
+            annotation = typing.get_type_hints(shim, globalns=names)["payload"]
+        except NameError as error:
+            raise RegistrationError(
+                f"handler '{name}' at {where}: the payload's annotation cannot be read: {error}"
+            ) from error
+    # Who annotates with a pydantic model has imported pydantic; nobody else pays for it.
+    pydantic = sys.modules.get("pydantic")
+    if pydantic is None or not isinstance(annotation, type):
+        return None
+    return annotation if issubclass(annotation, pydantic.BaseModel) else None

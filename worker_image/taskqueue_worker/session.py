@@ -1,0 +1,263 @@
+"""One connection to RabbitMQ, from its opening to its loss. pika stays behind this module."""
+
+import asyncio
+import logging
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pika
+from pika.adapters.asyncio_connection import AsyncioConnection
+from pika.channel import Channel
+from pika.exceptions import AMQPError
+
+from taskqueue_api.names import DEAD_LETTER_EXCHANGE
+from taskqueue_worker.deliveries import Delivery, Tag
+from taskqueue_worker.tls import trust
+
+_log = logging.getLogger(__name__)
+
+_HEARTBEAT_SECONDS = 30
+_CONNECT_SECONDS = 20.0
+_CLOSE_SECONDS = 5.0
+_CONFIRM_SECONDS = 30.0
+
+# pika reports each failure several times over, with stack traces; we report it once.
+logging.getLogger("pika").setLevel(logging.CRITICAL + 1)
+
+
+class BrokerError(Exception):
+    """The broker cannot be reached, refused something, or went away; the reason in its words.
+
+    Never holds the address with its password.
+    """
+
+
+class UnroutableError(BrokerError):
+    """The broker has no queue for a dead letter."""
+
+
+def read_parameters(folder: Path, client_name: str) -> pika.URLParameters:
+    """Return how to connect, by the files `uri` and, for TLS, `ca.crt`. Raises BrokerError."""
+    try:
+        parameters = pika.URLParameters((folder / "uri").read_text().strip())
+    except OSError as error:
+        raise BrokerError(f"{folder / 'uri'} cannot be read: {error.strerror}") from error
+    except (ValueError, TypeError, KeyError):
+        # Their message may quote a part of the address, and so of the password.
+        raise BrokerError(f"{folder / 'uri'} is no AMQP address") from None
+    parameters.heartbeat = _HEARTBEAT_SECONDS
+    parameters.connection_attempts = 1
+    parameters.socket_timeout = 10
+    parameters.stack_timeout = 15
+    parameters.client_properties = {"connection_name": client_name}
+    authority = folder / "ca.crt"
+    if parameters.ssl_options is not None and authority.exists():
+        parameters.ssl_options = pika.SSLOptions(_read_authority(authority), parameters.host)
+    return parameters
+
+
+def _read_authority(path: Path) -> ssl.SSLContext:
+    try:
+        return trust(path)
+    except OSError as error:  # ssl.SSLError is one
+        raise BrokerError(f"{path} cannot be used: {error}") from error
+
+
+class Session:
+    """One connection with a consuming and a publishing channel.
+
+    number: part of every delivery tag, since RabbitMQ counts anew on each connection.
+    lost: done, with the reason, when nothing can be received any more.
+    """
+
+    def __init__(self, number: int, deliver: Callable[[Delivery], None]) -> None:
+        self.number = number
+        self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.consuming = False
+        self._deliver = deliver
+        self._closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._connection: AsyncioConnection | None = None
+        self._consumer: Channel | None = None
+        self._publisher: Channel | None = None
+        self._consumer_tag = ""
+        self._publishing = asyncio.Lock()
+        self._confirm: asyncio.Future[str] | None = None
+        self._returned = ""
+
+    async def open(self, parameters: pika.URLParameters, queue: str, prefetch: int) -> None:
+        """Connect and consume. Raises BrokerError."""
+        try:
+            async with asyncio.timeout(_CONNECT_SECONDS):
+                self._connection = await self._step(
+                    lambda done: AsyncioConnection(
+                        parameters,
+                        on_open_callback=done,
+                        on_open_error_callback=lambda _, error: self._lose(_words(error)),
+                        on_close_callback=self._on_closed,
+                        custom_ioloop=asyncio.get_running_loop(),
+                    )
+                )
+                await self._open_publisher()
+                await self._open_consumer(queue, prefetch)
+        except TimeoutError as error:
+            raise BrokerError(f"no answer within {_CONNECT_SECONDS:g} s") from error
+        except (AMQPError, OSError) as error:
+            raise BrokerError(_words(error)) from error
+        self.consuming = True
+
+    @property
+    def can_publish(self) -> bool:
+        """Whether `publish` can be tried."""
+        return self._publisher is not None and not self.lost.done()
+
+    def ack(self, number: int) -> bool:
+        """Acknowledge; False when the connection is lost."""
+        if self.lost.done() or self._consumer is None or not self._consumer.is_open:
+            return False
+        self._consumer.basic_ack(number)
+        return True
+
+    def give_back(self, number: int) -> None:
+        """Return a message to the queue; the loss of the connection does the same."""
+        if not self.lost.done() and self._consumer is not None and self._consumer.is_open:
+            self._consumer.basic_nack(number, requeue=True)
+
+    async def publish(self, key: str, body: bytes, properties: pika.BasicProperties) -> None:
+        """Publish to the dead-letter exchange and wait for the confirm.
+
+        Raises UnroutableError, and BrokerError when the connection is lost meanwhile: the
+        message may be there or not.
+        """
+        # One at a time: a returned message bears no tag to tell it by.
+        async with self._publishing:
+            if self._publisher is None or self.lost.done():
+                raise BrokerError("not connected")
+            self._returned = ""
+            self._confirm = asyncio.get_running_loop().create_future()
+            self._publisher.basic_publish(
+                DEAD_LETTER_EXCHANGE, key, body, properties, mandatory=True
+            )
+            waiting: set[asyncio.Future[str]] = {self._confirm, self.lost}
+            await asyncio.wait(
+                waiting, timeout=_CONFIRM_SECONDS, return_when=asyncio.FIRST_COMPLETED
+            )
+            if not self._confirm.done():
+                raise BrokerError(self.lost.result() if self.lost.done() else "no confirm")
+            if self._confirm.result() != "ack":
+                raise BrokerError("the broker did not take the message")
+            if self._returned:
+                raise UnroutableError(self._returned)
+
+    async def stop_consuming(self) -> None:
+        """Ask for no more messages; returns when none will come."""
+        if self._consumer is None or self.lost.done() or not self.consuming:
+            return
+        self.consuming = False
+        consumer = self._consumer
+        try:
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await self._step(lambda done: consumer.basic_cancel(self._consumer_tag, done))
+        except (TimeoutError, BrokerError):
+            self._lose("the consumer could not be cancelled")
+
+    async def close(self) -> None:
+        """Close the connection; what is not acknowledged goes back to the queue."""
+        self._lose("closed")
+        if self._connection is None:
+            return
+        if self._connection.is_open:
+            self._connection.close()
+            await asyncio.wait([self._closed], timeout=_CLOSE_SECONDS)
+
+    async def _open_publisher(self) -> None:
+        channel = await self._open_channel()
+        channel.add_on_return_callback(self._on_returned)
+        await self._step(lambda done: channel.confirm_delivery(self._on_confirm, done))
+        self._publisher = channel
+
+    async def _open_consumer(self, queue: str, prefetch: int) -> None:
+        channel = await self._open_channel()
+        channel.add_on_cancel_callback(lambda _: self._lose("the broker cancelled the consumer"))
+        await self._step(lambda done: channel.basic_qos(prefetch_count=prefetch, callback=done))
+        self._consumer = channel
+
+        def consume(done: Callable[[Any], None]) -> None:
+            self._consumer_tag = channel.basic_consume(queue, self._on_message, callback=done)
+
+        await self._step(consume)
+
+    async def _open_channel(self) -> Channel:
+        connection = self._connection
+        assert connection is not None  # noqa: S101 - open() made it
+        channel = await self._step(lambda done: connection.channel(on_open_callback=done))
+        assert isinstance(channel, Channel)  # noqa: S101 - what pika passes to the callback
+        channel.add_on_close_callback(lambda _, reason: self._lose(_words(reason)))
+        return channel
+
+    async def _step(self, start: Callable[[Callable[[Any], None]], Any]) -> Any:
+        """Start something that ends in a callback, and return what the callback got."""
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+        def done(value: Any) -> None:
+            if not future.done():
+                future.set_result(value)
+
+        start(done)
+        await asyncio.wait([future, self.lost], return_when=asyncio.FIRST_COMPLETED)
+        if not future.done():
+            raise BrokerError(self.lost.result())
+        return future.result()
+
+    def _on_message(
+        self,
+        _: Channel,
+        method: pika.spec.Basic.Deliver,
+        properties: pika.BasicProperties,
+        body: bytes,
+    ) -> None:
+        self._deliver(
+            Delivery(
+                tag=Tag(self.number, method.delivery_tag or 0),
+                redelivered=bool(method.redelivered),
+                message_id=properties.message_id or "",
+                type=properties.type or "",
+                headers=properties.headers or {},
+                body=body,
+                properties=properties,
+            )
+        )
+
+    def _on_confirm(self, frame: Any) -> None:
+        if self._confirm is not None and not self._confirm.done():
+            acked = isinstance(frame.method, pika.spec.Basic.Ack)
+            self._confirm.set_result("ack" if acked else "nack")
+
+    def _on_returned(self, _: Channel, method: Any, *__: Any) -> None:
+        # It comes before the confirm of the same message.
+        self._returned = (
+            f"{method.reply_text}: exchange {method.exchange}, key {method.routing_key}"
+        )
+
+    def _on_closed(self, _: Any, reason: BaseException) -> None:
+        self._lose(_words(reason))
+        if not self._closed.done():
+            self._closed.set_result(None)
+
+    def _lose(self, reason: str) -> None:
+        self.consuming = False
+        if not self.lost.done():
+            self.lost.set_result(reason)
+
+
+def _words(error: BaseException) -> str:
+    """Return pika's reason; its connection errors wrap the real one several times."""
+    inner = getattr(error, "exceptions", None)
+    if inner:
+        return _words(inner[-1])
+    cause = getattr(error, "exception", None) or (error.args[0] if error.args else None)
+    if isinstance(cause, BaseException):
+        return _words(cause)
+    text = getattr(error, "reply_text", None) or str(error) or repr(error)
+    return f"{type(error).__name__}: {text}"

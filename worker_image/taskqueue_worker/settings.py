@@ -1,0 +1,101 @@
+"""What the worker is told by its environment; the operator writes it into the Deployment."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from taskqueue_api.durations import parse_duration
+
+_PREFIX = "TASKQUEUE_"
+
+
+class SettingsError(Exception):
+    """The environment is wrong; the message names each variable."""
+
+
+class PythonSettings(BaseModel):
+    """Handlers in a Python module."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    module: Annotated[str, Field(min_length=1)]
+
+
+class ExecSettings(BaseModel):
+    """A program per Task."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    command: Annotated[list[str], Field(min_length=1)]
+
+
+class HandlersSettings(BaseModel):
+    """What runs the Tasks; exactly one kind."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    python: PythonSettings | None = None
+    exec: ExecSettings | None = None
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> "HandlersSettings":
+        if (self.python is None) == (self.exec is None):
+            raise ValueError("exactly one of python and exec must be set")
+        return self
+
+
+class Settings(BaseSettings):
+    """The worker's settings.
+
+    cluster: UID of the cluster's kube-system namespace.
+    timeout: of messages that bring none, from outside producers.
+    grace: seconds from SIGTERM to SIGKILL, by the pod's terminationGracePeriodSeconds.
+    broker: folder with `uri` and, with TLS, `ca.crt`; read at every connect.
+    service_account: folder with `token` and `ca.crt`.
+    """
+
+    model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True, extra="ignore")
+
+    namespace: Annotated[str, Field(min_length=1)]
+    name: Annotated[str, Field(min_length=1)]
+    cluster: Annotated[str, Field(min_length=1)]
+    concurrency: Annotated[int, Field(ge=1, le=64)]
+    timeout: timedelta
+    handlers: HandlersSettings
+    grace: Annotated[int, Field(ge=1)]
+    pod_name: Annotated[str, Field(min_length=1)]
+    pod_uid: str = ""
+    node_name: str = ""
+    log_format: Literal["json", "text"] = "json"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8080
+    broker: Path = Path("/etc/taskqueue/broker")
+    service_account: Path = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+
+    @field_validator("timeout", mode="before")
+    @classmethod
+    def _go_duration(cls, value: Any) -> timedelta:
+        return parse_duration(str(value))
+
+
+def load_settings() -> Settings:
+    """Return the settings of this process's environment. Raises SettingsError."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        lines = [_explain(entry) for entry in error.errors(include_url=False)]
+        raise SettingsError("; ".join(lines)) from error
+    except ValueError as error:
+        # pydantic-settings: a complex variable that is not JSON; its message names the field.
+        raise SettingsError(f"{_PREFIX}HANDLERS must be JSON: {error.__cause__}") from error
+
+
+def _explain(entry: Any) -> str:
+    variable, *path = (str(part) for part in entry["loc"])
+    where = "".join(f".{part}" for part in path)
+    if entry["type"] == "missing" and not path:
+        return f"{_PREFIX}{variable.upper()} must be set"
+    shown = "" if path else f", not {entry['input']!r}"
+    return f"{_PREFIX}{variable.upper()}{where}: {entry['msg']}{shown}"

@@ -1,0 +1,69 @@
+"""What is still to be done for a message when its Task has concluded. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from taskqueue_api.conditions import rfc3339
+from taskqueue_api.messages import (
+    ERROR_MESSAGE_HEADER,
+    ERROR_TYPE_HEADER,
+    FAILED_AT_HEADER,
+    QUEUE_HEADER,
+    TaskUid,
+)
+from taskqueue_worker.outcomes import Failure, bounded, failure
+from taskqueue_worker.statuses import TaskView
+
+HEADER_MESSAGE_MAX_BYTES = 1024
+_HEADER_PREFIX = "x-tq-"
+_TRACE_HEADER = "traceparent"
+
+
+@dataclass(frozen=True)
+class Acknowledge:
+    """Nothing but the acknowledgement."""
+
+
+@dataclass(frozen=True)
+class DeadLetter:
+    """Publish it as a dead letter, confirmed, then acknowledge."""
+
+    error: Failure
+
+
+Settlement = Acknowledge | DeadLetter
+
+
+def settle(view: TaskView | None, uid: TaskUid, run: int) -> Settlement:
+    """Return what is to be done for a message of a Task that this worker is done with.
+
+    view: None when the Task is gone. Equal input gives equal output, so that a redelivery does
+    what a crash between two steps has left undone.
+    """
+    if view is None or view.uid != uid or view.run != run or view.phase != "Failed":
+        return Acknowledge()
+    return DeadLetter(failure(view.error_type, view.error_message))
+
+
+def dead_letter_headers(
+    original: Mapping[str, Any] | None, error: Failure, queue: str, now: datetime
+) -> dict[str, Any]:
+    """Return the headers of a dead letter: ours from the original, and why and where it failed.
+
+    An allow-list: RabbitMQ's own `x-death` must not be copied, and what an outside producer put
+    into headers is not for us to pass on.
+    """
+    kept = {
+        key: value
+        for key, value in (original or {}).items()
+        if key.startswith(_HEADER_PREFIX) or key == _TRACE_HEADER
+    }
+    message = error.message.encode()[:HEADER_MESSAGE_MAX_BYTES].decode("utf-8", "ignore")
+    return kept | {
+        ERROR_TYPE_HEADER: bounded(error.type, HEADER_MESSAGE_MAX_BYTES // 4),
+        ERROR_MESSAGE_HEADER: message,
+        FAILED_AT_HEADER: rfc3339(now),
+        QUEUE_HEADER: queue,
+    }

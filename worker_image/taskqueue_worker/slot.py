@@ -1,0 +1,167 @@
+"""The inside of a slot: a process that runs one handler after the other.
+
+It talks with the worker over one socket. What handlers print goes to standard error as it is;
+what they log goes to the worker as frames, which logs it with the Task's fields.
+"""
+
+import inspect
+import logging
+import os
+import socket
+import threading
+import traceback
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from taskqueue_worker.frames import FrameBuffer, pack
+from taskqueue_worker.outcomes import Outcome, Success, bounded, encode_result, failure, parse_json
+from taskqueue_worker.sdk import Context, Handler
+
+_READ_BYTES = 256 * 1024
+_LOG_MAX = 16 * 1024
+_FRAMES_SHOWN = 8
+"""Frames of a handler's traceback that reach the log: the innermost ones."""
+
+
+class _Link(logging.Handler):
+    """The slot's end of the socket; also where log records of handlers go."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        super().__init__()
+        self._connection = connection
+        self._sending = threading.Lock()  # handlers may log from threads
+        self._format = logging.Formatter()
+
+    def send(self, head: dict[str, Any], body: bytes = b"") -> None:
+        with self._sending:
+            self._connection.sendall(pack(head, body))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            text = self._format.format(record)
+        except (TypeError, ValueError) as error:  # wrong arguments for the format string
+            text = f"{record.msg!r} {record.args!r} ({error})"
+        self.send(
+            {
+                "kind": "log",
+                "level": record.levelno,
+                "logger": record.name,
+                "message": bounded(text, _LOG_MAX),
+            }
+        )
+
+
+def serve(connection: socket.socket, handlers: dict[str, Handler]) -> None:
+    """Run jobs until the worker closes the socket."""
+    link = _Link(connection)
+    logging.root.handlers = [link]
+    logging.root.setLevel(logging.INFO)
+    process = os.getpid()
+    buffer = FrameBuffer()
+    finish = _Loop().finish
+    while data := connection.recv(_READ_BYTES):
+        for head, body in buffer.feed(data):
+            outcome = _run(head, body, handlers, finish)
+            if os.getpid() != process:
+                os._exit(0)  # the handler forked, and the copy came back here as well
+            _reply(link, outcome)
+
+
+class _Loop:
+    """The loop that coroutines of this slot run on, one for all, so that clients can pool.
+
+    Made by the first of them: asyncio costs 10 MB, and most handlers are plain functions.
+    """
+
+    def __init__(self) -> None:
+        self._run: Callable[[Any], Any] | None = None
+
+    def finish(self, awaitable: Awaitable[Any]) -> Any:
+        """Return what an awaitable returns."""
+        if self._run is None:
+            import asyncio
+
+            self._run = asyncio.Runner().run
+        return self._run(_await(awaitable))
+
+
+def _reply(link: _Link, outcome: Outcome) -> None:
+    if isinstance(outcome, Success):
+        link.send({"kind": "success", "empty": outcome.result is None}, outcome.result or b"")
+    else:
+        link.send(
+            {
+                "kind": "failure",
+                "type": outcome.type,
+                "message": outcome.message,
+                "traceback": outcome.traceback,
+            }
+        )
+
+
+def _run(
+    head: dict[str, Any],
+    body: bytes,
+    handlers: dict[str, Handler],
+    finish: Callable[[Awaitable[Any]], Any],
+) -> Outcome:
+    handler = handlers[head["handler"]]
+    try:
+        payload = _payload(handler, body)
+    except ValueError as error:  # pydantic's ValidationError is one
+        return failure("InvalidPayload", _explain(error))
+    arguments = [payload]
+    if handler.takes_context:
+        logger = logging.getLogger(f"handler.{head['handler']}")
+        arguments.append(Context(**head["context"], logger=logger))
+    try:
+        result = handler.function(*arguments)
+        if inspect.isawaitable(result):
+            result = finish(result)
+    except SystemExit as error:
+        return _exited(error)
+    except BaseException as error:  # noqa: BLE001 - whatever a handler raises is its outcome
+        return failure(type(error).__name__, _words(error), _innermost(error))
+    return encode_result(result)
+
+
+async def _await(awaitable: Awaitable[Any]) -> Any:
+    return await awaitable
+
+
+def _payload(handler: Handler, body: bytes) -> Any:
+    if handler.model is not None:
+        return handler.model.model_validate_json(body)
+    return parse_json(body)
+
+
+def _explain(error: ValueError) -> str:
+    """Return pydantic's words without the values, which may be secret."""
+    details = getattr(error, "errors", None)
+    if details is None:
+        return str(error)
+    entries = details(include_url=False, include_input=False, include_context=False)
+    lines = [
+        f"{'.'.join(str(part) for part in entry['loc']) or 'payload'}: {entry['msg']}"
+        for entry in entries
+    ]
+    return "; ".join(lines)
+
+
+def _words(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as broken:  # noqa: BLE001 - a user's __str__ may raise anything
+        return f"its message cannot be shown: {type(broken).__name__}"
+
+
+def _exited(error: SystemExit) -> Outcome:
+    """Return the outcome of a handler that called sys.exit: the slot lives on."""
+    if error.code is None or isinstance(error.code, int):
+        return failure("Exited", f"the handler called sys.exit: exit code {error.code or 0}")
+    return failure("Exited", f"the handler called sys.exit: {error.code}")
+
+
+def _innermost(error: BaseException) -> str:
+    lines = traceback.format_exception(type(error), error, error.__traceback__, -_FRAMES_SHOWN)
+    return bounded("".join(lines), _LOG_MAX)

@@ -1,0 +1,331 @@
+"""The worker: from deliveries to acknowledgements, over a fixed number of slots."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from taskqueue_api.names import UNROUTED_KEY, dead_letter_queue, work_queue
+from taskqueue_worker import metrics
+from taskqueue_worker.attempts import Attempts, Claimed, Held, announced
+from taskqueue_worker.broker import Broker
+from taskqueue_worker.deliveries import (
+    BadMessage,
+    Delivery,
+    ForeignMessage,
+    OutsideMessage,
+    TaskMessage,
+    read_message,
+)
+from taskqueue_worker.inflight import Entry, Inflight, State
+from taskqueue_worker.outcomes import Failure, Outcome, failure
+from taskqueue_worker.runners import Job, Runner
+from taskqueue_worker.session import BrokerError
+from taskqueue_worker.settle import Acknowledge, DeadLetter, Settlement, dead_letter_headers
+from taskqueue_worker.statuses import format_duration
+
+_log = logging.getLogger(__name__)
+
+_PARK_FIRST_SECONDS = 2.0
+_PARK_MAX_SECONDS = 60.0
+_SPARE_MAX = 8
+_OUTSIDE_NAME = ""
+
+
+def spare_messages(slots: int) -> int:
+    """Return how many messages beyond its slots a worker asks for.
+
+    The next message is at hand when a slot becomes free, and outcomes are written while the slot
+    goes on. Few, since what waits here cannot run elsewhere.
+    """
+    return min(slots, _SPARE_MAX)
+
+
+def park_seconds(parkings: int) -> float:
+    """Return how long to wait before judging a held Task again, by how often it was parked."""
+    return min(_PARK_MAX_SECONDS, _PARK_FIRST_SECONDS * 2.0 ** min(parkings - 1, 10))
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the worker is. cluster: UID of its kube-system. timeout: default, in seconds."""
+
+    cluster: str
+    namespace: str
+    taskqueue: str
+    slots: int
+    timeout: float
+
+
+class Worker:
+    """Takes deliveries, runs them in its slots and settles them.
+
+    handlers: names registered; None: any.
+    """
+
+    def __init__(
+        self,
+        place: Place,
+        broker: Broker,
+        attempts: Attempts,
+        runner: Runner,
+        handlers: frozenset[str] | None,
+    ) -> None:
+        self._place = place
+        self._broker = broker
+        self._attempts = attempts
+        self._runner = runner
+        self._handlers = handlers
+        self._labels = metrics.HandlerLabels(handlers)
+        self._queue = work_queue(place.namespace, place.taskqueue)
+        self._inflight = Inflight()
+        self._waiting: asyncio.Queue[Entry] = asyncio.Queue()
+        self._group = asyncio.TaskGroup()
+        self._background: set[asyncio.Task[None]] = set()
+        self._draining = False
+
+    def deliver(self, delivery: Delivery) -> None:
+        """Take a message from the broker."""
+        message = read_message(
+            delivery, cluster=self._place.cluster, namespace=self._place.namespace
+        )
+        if isinstance(message, ForeignMessage):
+            self._spawn(self._unroute(message))
+        elif isinstance(message, BadMessage):
+            self._spawn(self._reject(message))
+        else:
+            self._admit(message)
+
+    def lost(self, session: int) -> None:
+        """Forget what a lost connection had brought, but for what is being run."""
+        _log.debug("session %d is over", session)
+        metrics.RECONNECTS.inc()
+        self._inflight.lose(self._broker.is_current)
+
+    async def run(self) -> None:
+        """Serve the slots until cancelled. Raises an ExceptionGroup when one of them fails."""
+        metrics.SLOTS.set(self._place.slots)
+        async with self._group:
+            for _ in range(self._place.slots):
+                self._group.create_task(self._serve())
+
+    async def drain(self, seconds: float) -> None:
+        """Give back what has not started and finish the rest, within the time given."""
+        self._draining = True
+        await self._broker.stop_consuming()
+        for entry in self._inflight.held(State.WAITING, State.PARKED):
+            self._give_back(entry)
+        _log.info("draining", extra={"active": len(self._inflight.held(State.ACTIVE))})
+        deadline = time.monotonic() + seconds
+        while self._inflight.held(State.ACTIVE) or self._background:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                break
+            await asyncio.sleep(min(0.05, left))
+        unfinished = len(self._inflight.held(State.ACTIVE))
+        _log.info("drained", extra={"unfinished": unfinished})
+
+    # From a delivery to a slot
+
+    def _admit(self, message: TaskMessage | OutsideMessage) -> None:
+        if self._inflight.is_done(message):
+            metrics.DUPLICATES.inc()
+            self._broker.ack(message.delivery.tag)
+            return
+        entry = self._inflight.admit(message)
+        if entry is None:
+            metrics.DUPLICATES.inc()
+        elif self._draining:
+            self._give_back(entry)
+        else:
+            self._waiting.put_nowait(entry)
+
+    async def _serve(self) -> None:
+        while True:
+            entry = await self._waiting.get()
+            if entry.state is not State.WAITING:
+                continue
+            entry.state = State.ACTIVE
+            metrics.BUSY.inc()
+            try:
+                if isinstance(entry.message, TaskMessage):
+                    await self._run_task(entry, entry.message)
+                else:
+                    await self._run_outside(entry, entry.message)
+            finally:
+                metrics.BUSY.dec()
+
+    async def _run_task(self, entry: Entry, message: TaskMessage) -> None:
+        claim = await self._attempts.claim(message)
+        if isinstance(claim, Held):
+            self._park(entry)
+            return
+        if not isinstance(claim, Claimed):
+            self._spawn(self._settle(entry, claim.settlement))
+            return
+        if not claim.announced and (self._draining or not entry.tags):
+            # Nothing says yet that it is ours, and without its message it may be another's.
+            self._give_back(entry)
+            return
+        job = self._job(
+            message.delivery,
+            message.payload,
+            timeout=message.headers.timeout.total_seconds(),
+            attempt=claim.attempt.number,
+            name=message.headers.name,
+        )
+        begun = time.monotonic()
+        async with announced(self._attempts, claim, message):
+            outcome = await self._execute(job, message.bad)
+        seconds = time.monotonic() - begun
+        self._report(job, outcome, seconds)
+        self._spawn(self._finish_task(entry, message, claim, outcome, seconds))
+
+    async def _run_outside(self, entry: Entry, message: OutsideMessage) -> None:
+        job = self._job(
+            message.delivery,
+            message.payload,
+            timeout=self._place.timeout,
+            attempt=1,
+            name=_OUTSIDE_NAME,
+        )
+        begun = time.monotonic()
+        outcome = await self._execute(job, None)
+        self._report(job, outcome, time.monotonic() - begun)
+        settlement: Settlement = Acknowledge()
+        if isinstance(outcome, Failure):
+            settlement = DeadLetter(outcome)
+        self._spawn(self._settle(entry, settlement))
+
+    async def _execute(self, job: Job, bad: Failure | None) -> Outcome:
+        if bad is not None:
+            return bad
+        if self._handlers is not None and job.handler not in self._handlers:
+            known = ", ".join(sorted(self._handlers))
+            return failure("UnknownHandler", f"no handler '{job.handler}'; there are: {known}")
+        metrics.STARTED.labels(self._labels.label(job.handler)).inc()
+        return await self._runner.run(job)
+
+    def _job(
+        self, delivery: Delivery, payload: bytes, *, timeout: float, attempt: int, name: str
+    ) -> Job:
+        return Job(
+            handler=delivery.type,
+            payload=payload,
+            timeout=timeout,
+            uid=delivery.message_id,
+            attempt=attempt,
+            namespace=self._place.namespace,
+            name=name,
+            queue=self._place.taskqueue,
+        )
+
+    # From an outcome to the acknowledgement
+
+    async def _finish_task(
+        self,
+        entry: Entry,
+        message: TaskMessage,
+        claim: Claimed,
+        outcome: Outcome,
+        seconds: float,
+    ) -> None:
+        settlement = await self._attempts.finish(message, claim.attempt, outcome, seconds)
+        await self._settle(entry, settlement)
+
+    async def _settle(self, entry: Entry, settlement: Settlement) -> None:
+        if isinstance(settlement, DeadLetter) and not await self._dead_letter(
+            entry.message.delivery, settlement.error
+        ):
+            self._inflight.forget(entry)
+            return
+        for tag in entry.tags:
+            self._broker.ack(tag)
+        self._inflight.finish(entry)
+
+    async def _dead_letter(self, delivery: Delivery, error: Failure) -> bool:
+        """Publish a dead letter; False when the connection is lost for good."""
+        headers = dead_letter_headers(delivery.headers, error, self._queue, datetime.now(UTC))
+        key = dead_letter_queue(self._place.namespace, self._place.taskqueue)
+        try:
+            await self._broker.publish_dead_letter(key, delivery, headers)
+        except BrokerError as lost:
+            _log.warning("dead letter: %s", lost, extra={"uid": delivery.message_id})
+            return False
+        metrics.DEAD_LETTERS.inc()
+        return True
+
+    async def _reject(self, message: BadMessage) -> None:
+        delivery = message.delivery
+        fields = {"uid": delivery.message_id, "queue": self._place.taskqueue}
+        _log.warning("bad message: %s", message.error.message, extra=fields)
+        label = self._labels.label(delivery.type)
+        metrics.FINISHED.labels(label, message.error.type).inc()
+        if await self._dead_letter(delivery, message.error):
+            self._broker.ack(delivery.tag)
+
+    async def _unroute(self, message: ForeignMessage) -> None:
+        delivery = message.delivery
+        metrics.UNROUTED.inc()
+        _log.warning("message of another cluster", extra={"uid": delivery.message_id})
+        try:
+            await self._broker.publish_dead_letter(UNROUTED_KEY, delivery, dict(delivery.headers))
+        except BrokerError as lost:
+            _log.warning("unrouted: %s", lost, extra={"uid": delivery.message_id})
+            return
+        self._broker.ack(delivery.tag)
+
+    # Waiting for another worker
+
+    def _park(self, entry: Entry) -> None:
+        parked = len(self._inflight.held(State.PARKED))
+        entry.state = State.PARKED
+        entry.parkings += 1
+        full = parked >= spare_messages(self._place.slots)
+        delay = _PARK_FIRST_SECONDS if full else park_seconds(entry.parkings)
+        release = self._give_back if full else self._judge_again
+        fields = {"uid": entry.message.delivery.message_id, "seconds": delay}
+        _log.info("a living worker runs it: judged again later", extra=fields)
+        asyncio.get_running_loop().call_later(delay, release, entry)
+
+    def _judge_again(self, entry: Entry) -> None:
+        if entry.state is State.PARKED:
+            entry.state = State.WAITING
+            self._waiting.put_nowait(entry)
+
+    def _give_back(self, entry: Entry) -> None:
+        if entry.state is State.FORGOTTEN:
+            return
+        for tag in entry.tags:
+            self._broker.give_back(tag)
+        self._inflight.forget(entry)
+
+    def _report(self, job: Job, outcome: Outcome, seconds: float) -> None:
+        label = self._labels.label(job.handler)
+        failed = isinstance(outcome, Failure)
+        metrics.FINISHED.labels(label, "failed" if failed else "succeeded").inc()
+        metrics.DURATION.labels(label).observe(seconds)
+        fields: dict[str, Any] = {
+            "namespace": job.namespace,
+            "task": job.name,
+            "uid": job.uid,
+            "attempt": job.attempt,
+            "handler": job.handler,
+            "queue": job.queue,
+            "duration": format_duration(seconds),
+        }
+        if isinstance(outcome, Failure):
+            if outcome.traceback:
+                fields["traceback"] = outcome.traceback
+            _log.warning("failed: %s: %s", outcome.type, outcome.message, extra=fields)
+        else:
+            _log.info("succeeded", extra=fields)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run something beside the slots; its failure ends the worker as theirs does."""
+        task = self._group.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
