@@ -58,8 +58,11 @@ class FakeAttempts:
     def __init__(self) -> None:
         self.claims: list[Claim] = []
         self.finished: list[Outcome] = []
+        self.answers = asyncio.Event()
+        self.answers.set()
 
     async def claim(self, message: TaskMessage) -> Claim:
+        await self.answers.wait()
         if self.claims:
             return self.claims.pop(0)
         attempt = Attempt(message.uid, 0, 1, NOW, ME)
@@ -261,6 +264,17 @@ async def test_draining_gives_back_what_waits_and_finishes_what_runs(bench: Benc
     await draining
     assert bench.broker.acked == [Tag(1, 1)]
     assert bench.broker.returned == [Tag(1, 2), Tag(1, 3)]
+
+
+async def test_draining_does_not_wait_for_a_claim_that_gets_no_answer(bench: Bench) -> None:
+    bench.attempts.answers.clear()
+    bench.deliver(1)
+    await asyncio.sleep(0)
+    await bench.worker.drain(60)
+    assert bench.broker.returned == [Tag(1, 1)]
+    bench.attempts.answers.set()
+    await asyncio.sleep(0)
+    assert bench.runner.jobs == []
 
 
 async def test_draining_ends_in_time_and_acknowledges_nothing_unfinished(bench: Bench) -> None:

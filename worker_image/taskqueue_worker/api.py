@@ -13,10 +13,10 @@ from typing import Any
 import aiohttp
 
 from taskqueue_api.names import API_VERSION, TASKS
+from taskqueue_api.tls import client_context
 from taskqueue_worker.clock import ServerClock
 from taskqueue_worker.deliveries import is_object_name
 from taskqueue_worker.statuses import Patch, TaskView, view_task
-from taskqueue_worker.tls import trust
 
 _log = logging.getLogger(__name__)
 
@@ -110,7 +110,7 @@ class ApiServer:
         self._tasks = f"{cluster.url}/apis/{API_VERSION}/namespaces/{namespace}/{TASKS}"
         self._pods = f"{cluster.url}/api/v1/namespaces/{namespace}/pods"
         self._jitter = jitter
-        context = trust(cluster.folder / "ca.crt")
+        context = client_context(ca_file=str(cluster.folder / "ca.crt"))
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(ssl=context, limit=100),
             timeout=_TIMEOUT,

@@ -21,8 +21,10 @@ class State(Enum):
     """For a slot."""
     PARKED = auto()
     """Until it is judged again."""
+    CLAIMING = auto()
+    """A slot has it, and asks whether it may start."""
     ACTIVE = auto()
-    """Being claimed, run or finished: never to be started a second time."""
+    """Being run or finished: never to be started a second time."""
     FORGOTTEN = auto()
     """Done, given back, or lost with its connection before it was started."""
 
@@ -86,7 +88,7 @@ class Inflight:
         """Drop tags that mean nothing any more, and what was not started with them."""
         for entry in list(self._all.values()):
             entry.tags = [tag for tag in entry.tags if is_current(tag)]
-            if not entry.tags and entry.state is not State.ACTIVE:
+            if not entry.tags and entry.state not in (State.CLAIMING, State.ACTIVE):
                 self.forget(entry)
 
     def held(self, *states: State) -> list[Entry]:

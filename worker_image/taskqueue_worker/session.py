@@ -13,8 +13,8 @@ from pika.channel import Channel
 from pika.exceptions import AMQPError
 
 from taskqueue_api.names import DEAD_LETTER_EXCHANGE
+from taskqueue_api.tls import client_context
 from taskqueue_worker.deliveries import Delivery, Tag
-from taskqueue_worker.tls import trust
 
 _log = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ def read_parameters(folder: Path, client_name: str) -> pika.URLParameters:
 
 def _read_authority(path: Path) -> ssl.SSLContext:
     try:
-        return trust(path)
+        return client_context(ca_file=str(path))
     except OSError as error:  # ssl.SSLError is one
         raise BrokerError(f"{path} cannot be used: {error}") from error
 

@@ -116,7 +116,9 @@ class Worker:
         """Give back what has not started and finish the rest, within the time given."""
         self._draining = True
         await self._broker.stop_consuming()
-        for entry in self._inflight.held(State.WAITING, State.PARKED):
+        # A claim that waits for the API server could outlast the grace; what it would have
+        # started can start elsewhere.
+        for entry in self._inflight.held(State.WAITING, State.PARKED, State.CLAIMING):
             self._give_back(entry)
         _log.info("draining", extra={"active": len(self._inflight.held(State.ACTIVE))})
         deadline = time.monotonic() + seconds
@@ -148,18 +150,22 @@ class Worker:
             entry = await self._waiting.get()
             if entry.state is not State.WAITING:
                 continue
-            entry.state = State.ACTIVE
             metrics.BUSY.inc()
             try:
                 if isinstance(entry.message, TaskMessage):
+                    entry.state = State.CLAIMING
                     await self._run_task(entry, entry.message)
                 else:
+                    entry.state = State.ACTIVE
                     await self._run_outside(entry, entry.message)
             finally:
                 metrics.BUSY.dec()
 
     async def _run_task(self, entry: Entry, message: TaskMessage) -> None:
         claim = await self._attempts.claim(message)
+        if entry.state is State.FORGOTTEN:
+            return  # given back meanwhile
+        entry.state = State.ACTIVE
         if isinstance(claim, Held):
             self._park(entry)
             return

@@ -199,8 +199,9 @@ def _container(
             "readOnlyRootFilesystem": True,
             "capabilities": {"drop": ["ALL"]},
         },
-        "startupProbe": _probe("/readyz", period=1, failures=120),
-        "readinessProbe": _probe("/readyz", period=5, failures=2),
+        # Live, not ready: a broker that is away must not restart the pods.
+        "startupProbe": _probe("/healthz", period=1, failures=60),
+        "readinessProbe": _probe("/readyz", period=2, failures=2),
         "livenessProbe": _probe("/healthz", period=10, failures=3),
         "volumeMounts": [
             {"name": "taskqueue-broker", "mountPath": BROKER_MOUNT, "readOnly": True},
