@@ -12,10 +12,8 @@ def configure_logging(log_format: str, level: str) -> None:
     if log_format == "json":
         handler.setFormatter(
             JsonFormatter(
-                "{levelname}{name}{message}",
-                style="{",
-                timestamp=True,
-                rename_fields={"levelname": "level", "name": "logger"},
+                "%(asctime)s %(levelname)s %(name)s %(message)s",
+                rename_fields={"asctime": "time", "levelname": "level", "name": "logger"},
             )
         )
     else:

@@ -18,7 +18,7 @@ from taskqueue_worker.attempts import Attempts
 from taskqueue_worker.broker import Broker
 from taskqueue_worker.clock import ServerClock
 from taskqueue_worker.health import Health, serve_http
-from taskqueue_worker.logs import configure_logging
+from taskqueue_worker.logs import configure_logging, leave_last_words
 from taskqueue_worker.processes import Launcher, LauncherError
 from taskqueue_worker.runners import Runner, build_runner, log_from_handler
 from taskqueue_worker.settings import Settings, SettingsError, load_settings
@@ -42,6 +42,7 @@ def main() -> int:
         cluster = _find_cluster(settings)
     except SettingsError as error:
         print(f"taskqueue_worker: {error}", file=sys.stderr)
+        leave_last_words(str(error))
         return 2
     configure_logging(settings.log_format)
     return asyncio.run(_run(settings, cluster, started))
@@ -62,6 +63,7 @@ async def _run(settings: Settings, cluster: Cluster, started: float) -> int:
         await launcher.start()
     except LauncherError as error:
         _log.error("cannot start: %s", error, extra={"traceback": error.details})
+        leave_last_words(str(error))
         await launcher.close()
         return 1
     api = ApiServer(cluster, settings.namespace, ServerClock())

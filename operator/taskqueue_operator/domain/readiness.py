@@ -69,7 +69,7 @@ def find_pod_fault(pods: Sequence[Mapping[str, Any]]) -> tuple[str, str] | None:
 
 
 def _container_message(container: Mapping[str, Any], waiting: Mapping[str, Any]) -> str:
-    """Return the last words of a container: its termination message says more than the back-off."""
+    """Return a container's last words: they say more than that it is started again."""
     last = container.get("lastState", {}).get("terminated") or {}
     message = str(last.get("message") or waiting.get("message") or waiting.get("reason", ""))
     return message.strip()[-_POD_MESSAGE_MAX:]

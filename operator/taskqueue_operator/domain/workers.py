@@ -192,6 +192,8 @@ def _container(
         "image": template.get("image", defaults.image),
         "imagePullPolicy": template.get("imagePullPolicy", defaults.image_pull_policy),
         "env": [*template.get("env", []), *_environment(owner, spec, defaults)],
+        # What ended it, for the TaskQueue's condition.
+        "terminationMessagePolicy": "FallbackToLogsOnError",
         "ports": [{"name": "http", "containerPort": PORT, "protocol": "TCP"}],
         "resources": template.get("resources", {"requests": {"cpu": "50m", "memory": "128Mi"}}),
         "securityContext": {
