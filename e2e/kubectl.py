@@ -152,7 +152,9 @@ def run_command(
             input=stdin,
             env=env,
             capture_output=True,
-            text=True,
+            # A pod may print anything.
+            encoding="utf-8",
+            errors="replace",
             timeout=timeout_seconds,
             check=False,
         )

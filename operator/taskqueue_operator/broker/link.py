@@ -11,6 +11,7 @@ from typing import Any
 import pika
 from pika.adapters.asyncio_connection import AsyncioConnection
 from pika.channel import Channel
+from pika.exceptions import ConnectionWrongStateError
 
 from taskqueue_api.tls import client_context
 from taskqueue_operator.broker.channel import DeclaringChannel, resolve
@@ -78,10 +79,12 @@ class Link:
                 "BrokerUnreachable", f"RabbitMQ at {self.address.display} is not connected"
             )
         opened: asyncio.Future[Channel] = asyncio.get_running_loop().create_future()
-        connection.channel(on_open_callback=lambda channel: resolve(opened, channel))
         try:
+            connection.channel(on_open_callback=lambda channel: resolve(opened, channel))
             async with asyncio.timeout(CONNECT_SECONDS):
                 return await opened
+        except ConnectionWrongStateError as error:
+            raise connection_fault(error, self.address.display) from error
         except TimeoutError as error:
             raise BrokerUnavailableError(
                 "BrokerUnreachable", f"RabbitMQ at {self.address.display} opens no channel"

@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from taskqueue_api import names
 from taskqueue_operator.cluster.client import ClusterClient
 from taskqueue_operator.domain.workers import Owner
 from taskqueue_operator.errors import ConfigurationError, NotFoundError
@@ -70,8 +71,9 @@ class Children:
 
     def forget(self, owner: Owner) -> None:
         """Forget the objects of a TaskQueue."""
+        ours = (names.child(owner.name), names.broker_secret(owner.name))
         for key in list(self._applied):
-            if key.namespace == owner.namespace and key.name.startswith(f"tq-{owner.name}"):
+            if key.namespace == owner.namespace and key.name in ours:
                 del self._applied[key]
 
     async def _apply_one(self, owner: Owner, manifest: dict[str, Any]) -> None:

@@ -129,7 +129,9 @@ class TaskWriter:
             task.cancel()
 
     async def _show(self, notice: Notice) -> None:
-        reason, ok = notice.reason, notice.ok
+        before, reason, ok = notice.shown, notice.reason, notice.ok
+        # Before the write, so that whoever ends the notice meanwhile knows of it.
+        notice.shown = reason
         patch = patch_dispatched(
             notice.task, ok=ok, reason=reason, message=notice.message, now=datetime.now(UTC)
         )
@@ -140,9 +142,9 @@ class TaskWriter:
             return
         except ClusterError as error:
             logger.warning("%s", error, extra=_fields(notice.task))
+            notice.shown = before
             notice.due = asyncio.get_running_loop().time() + HELD_SECONDS
             return
-        notice.shown = reason
         if ok and notice.ok:
             self._notices.pop(notice.task.uid, None)
 
@@ -191,7 +193,7 @@ class TaskWriter:
         while True:
             try:
                 return await action()
-            except ClusterUnavailableError as error:
+            except (ClusterUnavailableError, ConflictError) as error:
                 logger.warning("%s", error, extra=_fields(task))
             except ClusterError as error:
                 logger.error("%s", error, extra=_fields(task))
