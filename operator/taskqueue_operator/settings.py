@@ -46,6 +46,6 @@ class Settings(BaseSettings):
         if not value:
             return None
         namespace, slash, name = value.partition("/")
-        if not (namespace and slash and name):
+        if not (namespace and slash and name) or "/" in name:
             raise ValueError(f"must be 'namespace/name', not '{value}'")
         return SecretKey(namespace, name)

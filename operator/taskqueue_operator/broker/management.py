@@ -24,10 +24,16 @@ class Management:
     def __init__(self, base: str, address: BrokerAddress) -> None:
         self._base = base.rstrip("/")
         self._vhost = address.vhost
+        try:
+            context = client_context(ca_data=address.ca)
+        except ssl.SSLError as error:
+            raise ManagementUnavailableError(
+                f"the broker's Secret has a key 'ca.crt' that cannot be read: {error}"
+            ) from error
         self._client = httpx.AsyncClient(
             auth=(address.username, address.password),
             timeout=TIMEOUT_SECONDS,
-            verify=client_context(ca_data=address.ca),
+            verify=context,
             trust_env=False,
         )
 

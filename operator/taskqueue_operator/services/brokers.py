@@ -19,7 +19,13 @@ from taskqueue_operator.domain.broker_address import (
     service_of,
 )
 from taskqueue_operator.domain.dispatching import QueueKey
-from taskqueue_operator.errors import ClusterError, ConfigurationError, NotFoundError
+from taskqueue_operator.errors import (
+    ClusterError,
+    ClusterUnavailableError,
+    ConfigurationError,
+    NamespaceTerminatingError,
+    NotFoundError,
+)
 from taskqueue_operator.settings import SecretKey
 
 
@@ -73,6 +79,12 @@ class Brokers:
         except NotFoundError as error:
             raise ConfigurationError(
                 "SecretNotFound", f"Secret '{name}', which should name the broker, is not there"
+            ) from error
+        except (ClusterUnavailableError, NamespaceTerminatingError):
+            raise
+        except ClusterError as error:
+            raise ConfigurationError(
+                "SecretForbidden", f"Secret '{name}' cannot be read by the operator: {error}"
             ) from error
         address = parse_broker_secret(decode_secret(found), secret=name, vhost=spec.vhost)
         return BrokerChoice(address, own=secret.namespace == key.namespace)

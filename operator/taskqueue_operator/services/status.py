@@ -16,6 +16,7 @@ from taskqueue_operator.domain.dispatching import QueueKey
 from taskqueue_operator.domain.readiness import READY
 from taskqueue_operator.errors import (
     ClusterError,
+    ClusterUnavailableError,
     ConflictError,
     NamespaceTerminatingError,
     NotFoundError,
@@ -97,6 +98,16 @@ class StatusBoard:
     def dispatched_through(self, key: QueueKey, moment: datetime) -> None:
         """Set the moment before which every waiting Task is published."""
         self._update(key, dispatched_through=rfc3339(moment))
+
+    async def clear_dispatched_through(self, key: QueueKey) -> None:
+        """Take `dispatchedThrough` back, now. Raises ClusterUnavailableError when it cannot be."""
+        row = self._rows.get(key)
+        if row is None or row.stored.dispatched_through is None:
+            return
+        self._update(key, dispatched_through=None)
+        await self._write(key, row)
+        if row.stored.dispatched_through is not None:
+            raise ClusterUnavailableError(0, "the status of the TaskQueue cannot be written now")
 
     async def run(self) -> None:
         """Write what changed, for ever."""

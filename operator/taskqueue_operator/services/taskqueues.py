@@ -167,7 +167,7 @@ class TaskQueues:
             self._dispatcher.hold(key, "QueueNotReady", f"{error.reason}: {error}")
         credentials = WorkerCredentials(None, _NOT_CHECKED)
         if choice and broker.ok:
-            credentials = await self._credentials.ensure(owner, choice)
+            credentials = await self._ensure_credentials(owner, choice)
         workers = await self._ensure_workers(key, owner, spec, credentials)
         if broker.ok:
             self._open_gate(key, body, parse_duration(spec.timeout))
@@ -189,7 +189,7 @@ class TaskQueues:
             cluster=self._defaults.cluster,
             version=link.version,
         )
-        await self._declare(key, link, topology)
+        await self._declare(key, owner, link, topology)
         return Finding(
             "True",
             "Declared",
@@ -197,13 +197,26 @@ class TaskQueues:
             f"vhost '{choice.address.vhost}'",
         )
 
-    async def _declare(self, key: QueueKey, link: Link, topology: Topology) -> None:
+    async def _declare(self, key: QueueKey, owner: Owner, link: Link, topology: Topology) -> None:
+        """Declare the topology; what a work queue had held that is gone is published again."""
         async with await link.open_channel() as channel:
             missing = await channel.inspect(topology.work.name) is None
+        if missing:
+            # First, and in the status too: an operator that dies after the declaration leaves
+            # a queue behind that looks as if nothing had happened.
+            self._first_through[owner.uid] = None
+            await self._board.clear_dispatched_through(key)
+            self._dispatcher.queue_lost(key)
         async with await link.open_channel() as channel:
             await channel.declare(topology)
-        if missing:
-            self._dispatcher.queue_lost(key)
+
+    async def _ensure_credentials(self, owner: Owner, choice: BrokerChoice) -> WorkerCredentials:
+        try:
+            return await self._credentials.ensure(owner, choice)
+        except (ClusterUnavailableError, NamespaceTerminatingError):
+            raise
+        except ClusterError as error:
+            return WorkerCredentials(None, Finding("False", "ApiServerRefused", str(error)))
 
     async def _ensure_workers(
         self, key: QueueKey, owner: Owner, spec: Any, credentials: WorkerCredentials
