@@ -20,7 +20,7 @@ QUEUE_LABEL = f"{GROUP}/queue"
 RESERVED_MOUNTS = "/etc/taskqueue"
 """Folder in worker containers that is ours."""
 
-BROKER_HASH_ANNOTATION = f"{GROUP}/broker-secret-hash"
+BROKER_VERSION_ANNOTATION = f"{GROUP}/broker-secret-version"
 TASKS_PRIORITY_DEFAULT = 4
 
 TASKQUEUE_NAME_MAX = 40

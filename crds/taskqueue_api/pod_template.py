@@ -9,12 +9,27 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, WithJsonSchema
 
 from taskqueue_api.names import RESERVED_MOUNTS
-from taskqueue_api.schema import Model, Name, Rule, list_map, rules
+from taskqueue_api.schema import DNS_LABEL, Model, Name, Rule, list_map, rules
 
 ShortText = Annotated[str, Field(max_length=253)]
 LongText = Annotated[str, Field(max_length=4096)]
 PathText = Annotated[str, Field(min_length=1, max_length=1024)]
-StringMap = Annotated[dict[str, ShortText], Field(max_length=32)]
+_LABEL_VALUE = r"^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$"
+_LABEL_KEY = (
+    r"^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"
+)
+LabelMap = Annotated[
+    dict[str, Annotated[str, Field(max_length=63, pattern=_LABEL_VALUE)]],
+    Field(
+        max_length=32,
+        json_schema_extra=rules(
+            Rule(
+                f"self.all(key, key.size() <= 317 && key.matches(r'{_LABEL_KEY}'))",
+                "must have keys of labels, such as 'team' or 'example.org/team'",
+            )
+        ),
+    ),
+]
 
 
 class KeyRef(Model):
@@ -65,7 +80,9 @@ class EnvVar(Model):
             ),
         )
     )
-    name: Annotated[str, Field(min_length=1, max_length=253)] = Field(description="Its name.")
+    name: Annotated[
+        str, Field(min_length=1, max_length=253, pattern=r"^[A-Za-z_][A-Za-z0-9_.-]*$")
+    ] = Field(description="Its name.")
     value: LongText | None = Field(default=None, description="Its value.")
     value_from: EnvVarSource | None = Field(default=None, description="Where to read it from.")
 
@@ -157,7 +174,9 @@ class Volume(Model):
             ),
         )
     )
-    name: Annotated[str, Field(min_length=1, max_length=63)] = Field(description="Its name.")
+    name: Annotated[str, Field(min_length=1, max_length=63, pattern=DNS_LABEL)] = Field(
+        description="Its name."
+    )
     secret: SecretVolume | None = Field(default=None, description="A Secret.")
     config_map: ConfigMapVolume | None = Field(default=None, description="A ConfigMap.")
     empty_dir: EmptyDirVolume | None = Field(default=None, description="Scratch space.")
@@ -207,7 +226,17 @@ class LocalRef(Model):
 class WorkerTemplate(Model):
     """Changes to the worker pods."""
 
-    labels: StringMap | None = Field(default=None, description="More labels on the pods.")
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            Rule(
+                "!has(self.volumeMounts) || self.volumeMounts.all(mount, has(self.volumes) && "
+                "self.volumes.exists(volume, volume.name == mount.name))",
+                "each of volumeMounts must name one of volumes",
+            )
+        )
+    )
+
+    labels: LabelMap | None = Field(default=None, description="More labels on the pods.")
     annotations: (
         Annotated[dict[str, Annotated[str, Field(max_length=1024)]], Field(max_length=32)] | None
     ) = Field(default=None, description="More annotations on the pods.")
@@ -229,10 +258,11 @@ class WorkerTemplate(Model):
     volumes: (
         Annotated[list[Volume], Field(max_length=32, json_schema_extra=list_map("name"))] | None
     ) = Field(default=None, description="Volumes.")
-    volume_mounts: Annotated[list[VolumeMount], Field(max_length=32)] | None = Field(
-        default=None, description="Where the volumes appear."
-    )
-    node_selector: StringMap | None = Field(default=None, description="Labels of wanted nodes.")
+    volume_mounts: (
+        Annotated[list[VolumeMount], Field(max_length=32, json_schema_extra=list_map("mountPath"))]
+        | None
+    ) = Field(default=None, description="Where the volumes appear.")
+    node_selector: LabelMap | None = Field(default=None, description="Labels of wanted nodes.")
     tolerations: Annotated[list[Toleration], Field(max_length=32)] | None = Field(
         default=None, description="Tolerated taints."
     )

@@ -6,7 +6,7 @@ import os
 import random
 import signal
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import kopf
 
@@ -14,6 +14,7 @@ from taskqueue_api.names import GROUP, TASKQUEUES, TASKS
 from taskqueue_operator import web
 from taskqueue_operator.cluster.client import ClusterClient
 from taskqueue_operator.domain.workers import WorkerDefaults
+from taskqueue_operator.errors import OperatorError
 from taskqueue_operator.handlers import settings as kopf_settings
 from taskqueue_operator.handlers import taskqueues as taskqueue_handlers
 from taskqueue_operator.handlers import tasks as task_handlers
@@ -27,6 +28,7 @@ from taskqueue_operator.services.status import StatusBoard
 from taskqueue_operator.services.task_writer import TaskWriter
 from taskqueue_operator.services.taskqueues import TaskQueues
 from taskqueue_operator.services.teardown import Teardown
+from taskqueue_operator.services.workers import Workers
 from taskqueue_operator.settings import Settings
 
 DISPATCHED_THROUGH_SECONDS = 30.0
@@ -74,23 +76,28 @@ async def build(settings: Settings) -> Services:
         on_trouble=requests.trouble,
     )
     board = StatusBoard(cluster)
-    counts = Counts(cluster, board, dispatcher.forget_except)
+    offset = server_time - datetime.now(UTC)
+    counts = Counts(cluster, board, dispatcher.forget_except, lambda: datetime.now(UTC) + offset)
     credentials = Credentials(cluster, brokers)
     queues = TaskQueues(
-        cluster=cluster,
         brokers=brokers,
         credentials=credentials,
-        children=Children(cluster),
+        workers=Workers(
+            cluster=cluster,
+            children=Children(cluster),
+            board=board,
+            defaults=WorkerDefaults(
+                image=settings.worker_image,
+                image_pull_policy=settings.worker_image_pull_policy,
+                cluster=cluster_uid,
+                log_format=settings.log_format,
+            ),
+        ),
         dispatcher=dispatcher,
         board=board,
         counts=counts,
         requests=requests,
-        defaults=WorkerDefaults(
-            image=settings.worker_image,
-            image_pull_policy=settings.worker_image_pull_policy,
-            cluster=cluster_uid,
-            log_format=settings.log_format,
-        ),
+        cluster_uid=cluster_uid,
     )
     requests.serve(queues.reconcile)
     teardown = Teardown(
@@ -127,7 +134,12 @@ async def _run(settings: Settings, services: Services) -> None:
         task.add_done_callback(lambda done: _died(done, stop))
     signals = asyncio.create_task(_take_signals(services.dispatcher, ready, stop))
     server = await web.serve(
-        lambda: find_faults(loops) + services.dispatcher.faults(), ready.is_set
+        lambda: [
+            *find_faults(loops),
+            *services.dispatcher.faults(),
+            *services.brokers.faults(),
+        ],
+        ready.is_set,
     )
     # How Kopf names itself; else it asks for the user's name, and the pod's user has none.
     os.environ["POD_ID"] = settings.pod_name
@@ -145,6 +157,9 @@ async def _run(settings: Settings, services: Services) -> None:
     finally:
         signals.cancel()
         await server.cleanup()
+    dead = [task.get_name() for task in loops if not task.cancelled() and task.exception()]
+    if dead:
+        raise OperatorError(f"the {dead[0]} died")
 
 
 def _register(services: Services, loops: list[asyncio.Task[None]]) -> kopf.OperatorRegistry:
@@ -221,5 +236,5 @@ async def _take_signals(dispatcher: Dispatcher, ready: asyncio.Event, stop: asyn
 def _died(task: asyncio.Task[None], stop: asyncio.Event) -> None:
     if task.cancelled():
         return
-    logger.critical("the %s died: %r", task.get_name(), task.exception())
+    logger.critical("the %s died", task.get_name(), exc_info=task.exception())
     stop.set()

@@ -29,7 +29,6 @@ class Settings(BaseSettings):
     log_format: Literal["json", "text"] = "json"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     pod_name: str = "taskqueue-operator"
-    pod_namespace: str = "default"
 
     @field_validator("watch_namespaces", mode="before")
     @classmethod

@@ -144,7 +144,9 @@ class Session:
                 waiting, timeout=_CONFIRM_SECONDS, return_when=asyncio.FIRST_COMPLETED
             )
             if not self._confirm.done():
-                raise BrokerError(self.lost.result() if self.lost.done() else "no confirm")
+                # A confirm that comes late would be taken for that of the next message.
+                self._lose("no confirm")
+                raise BrokerError(self.lost.result())
             if self._confirm.result() != "ack":
                 raise BrokerError("the broker did not take the message")
             if self._returned:

@@ -72,9 +72,9 @@ class DeclaringChannel:
         try:
             frame = await self._call(self._channel.queue_declare, queue=queue, passive=True)
         except BrokerRefusedError as error:
-            if error.reason == "NotFound":
+            if error.reason == "NotFound" and "no queue" in str(error):
                 return None
-            raise
+            raise  # NOT_FOUND also says that the node of a classic queue is down
         return QueueState(frame.method.message_count, frame.method.consumer_count)
 
     async def delete_queue(self, queue: str) -> None:

@@ -47,8 +47,8 @@ class Management:
         password_hash: str,
         permissions: dict[str, str],
         topic: dict[str, str],
-    ) -> bool:
-        """Create or repair a user and its permissions in the vhost; return whether it changed.
+    ) -> None:
+        """Create or repair a user and its permissions in the vhost; write only what differs.
 
         permissions: patterns `configure`, `write` and `read`.
         topic: `exchange` and patterns `write` and `read` of routing keys.
@@ -59,31 +59,27 @@ class Management:
             "tags": [],
         }
         user_path = _path("users", username)
-        changed = await self._ensure(user_path, user)
-        changed |= await self._ensure(_path("permissions", self._vhost, username), permissions)
+        await self._ensure(user_path, user)
+        await self._ensure(_path("permissions", self._vhost, username), permissions)
         topic_path = _path("topic-permissions", self._vhost, username)
         current = await self._call("GET", topic_path)
         if not (isinstance(current, list) and any(_holds(item, topic) for item in current)):
             await self._call("PUT", topic_path, topic)
-            changed = True
-        return changed
 
     async def delete_user(self, username: str) -> None:
         """Delete a user; one that is not there is fine."""
         await self._call("DELETE", _path("users", username))
 
-    async def _ensure(self, path: str, wanted: dict[str, Any]) -> bool:
+    async def _ensure(self, path: str, wanted: dict[str, Any]) -> None:
         current = await self._call("GET", path)
-        if isinstance(current, dict) and _holds(current, wanted):
-            return False
-        await self._call("PUT", path, wanted)
-        return True
+        if not (isinstance(current, dict) and _holds(current, wanted)):
+            await self._call("PUT", path, wanted)
 
     async def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         """Return the answer's JSON; None where there is none, or nothing at that path."""
         try:
             response = await self._client.request(method, f"{self._base}/api/{path}", json=body)
-        except (httpx.HTTPError, ssl.SSLError, OSError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError, OSError) as error:
             raise ManagementUnavailableError(
                 f"the management API at {self._base} cannot be reached: "
                 f"{type(error).__name__}: {error}"

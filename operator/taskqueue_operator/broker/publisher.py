@@ -10,11 +10,11 @@ from pika.exceptions import ChannelWrongStateError
 
 from taskqueue_api.messages import CONTENT_TYPE
 from taskqueue_api.names import EXCHANGE
-from taskqueue_operator.broker.channel import resolve
+from taskqueue_operator.broker.channel import ANSWER_SECONDS, resolve
 from taskqueue_operator.broker.faults import channel_fault
 from taskqueue_operator.broker.link import Link
 from taskqueue_operator.domain.dispatching import WaitingTask
-from taskqueue_operator.errors import BrokerError
+from taskqueue_operator.errors import BrokerError, BrokerUnavailableError
 
 
 class Verdict(Enum):
@@ -51,11 +51,18 @@ class Publisher:
         publisher = cls(channel)
         ready: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         channel.confirm_delivery(publisher._on_confirm, lambda frame: resolve(ready, frame))
-        await asyncio.wait_for(ready, timeout=10)
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                await ready
+        except TimeoutError as error:
+            publisher.close()
+            raise publisher.fault or BrokerUnavailableError(
+                "BrokerUnreachable", "RabbitMQ did not put the channel into confirm mode"
+            ) from error
         return publisher
 
     def publish(
-        self, task: WaitingTask, *, key: str, headers: dict[str, Any]
+        self, task: WaitingTask, payload: bytes, *, key: str, headers: dict[str, Any]
     ) -> "asyncio.Future[Verdict]":
         """Send a Task's message; the future tells what became of it and never raises."""
         future: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
@@ -69,7 +76,7 @@ class Publisher:
             headers=headers,
         )
         try:
-            self._channel.basic_publish(EXCHANGE, key, task.payload, properties, mandatory=True)
+            self._channel.basic_publish(EXCHANGE, key, payload, properties, mandatory=True)
         except ChannelWrongStateError as error:
             self.fault = self.fault or channel_fault(error)
             future.set_result(Verdict.UNSURE)

@@ -232,11 +232,15 @@ def _translate(status: int, text: bytes, request: str) -> ClusterError:
     except (ValueError, KeyError, TypeError, AttributeError):
         message = text[:200].decode(errors="replace")
         causes = []
+    message_begins_untyped = str(message).startswith("failed to create typed patch object")
     message = f"{request}: {message} (HTTP {status})"
     if status == 404:
         return NotFoundError(status, message)
     if status in (409, 422):
         return ConflictError(status, message)
+    if message_begins_untyped:
+        # Said with status 500, though it is the manifest that is wrong, and stays so.
+        return ClusterError(status, message)
     if status == 429 or status >= 500:
         return ClusterUnavailableError(status, message)
     if "NamespaceTerminating" in causes:

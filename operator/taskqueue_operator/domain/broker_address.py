@@ -100,6 +100,13 @@ def _from_amqp(
     parts: SplitResult, data: Mapping[str, str], secret: str, vhost: str, ca: str | None
 ) -> BrokerAddress:
     tls = parts.scheme == "amqps"
+    named = unquote(parts.path.removeprefix("/"))
+    if named not in ("", vhost):
+        raise ConfigurationError(
+            "VhostMismatch",
+            f"Secret '{secret}' names vhost '{named}' in key 'uri', and spec.broker.vhost is "
+            f"'{vhost}': make them the same",
+        )
     username = unquote(parts.username or "") or data.get("username", "").strip()
     password = unquote(parts.password or "") or data.get("password", "")
     if not username or not password:
@@ -111,7 +118,6 @@ def _from_amqp(
         username=username,
         password=password,
         vhost=vhost,
-        management=data.get("managementUri", "").strip() or None,
         ca=ca,
     )
 
@@ -159,14 +165,9 @@ def default_management(address: BrokerAddress) -> str:
     return f"http://{host}:{MANAGEMENT_PORT}"
 
 
-def service_of(host: str, namespace: str) -> tuple[str, str] | None:
-    """Return (namespace, name) of the Service that a host name means; None: it names none.
-
-    namespace: where a name without dots is looked up.
-    """
+def service_of(host: str) -> tuple[str, str] | None:
+    """Return (namespace, name) of the Service that a host name means; None: it names none."""
     parts = host.rstrip(".").split(".")
-    if len(parts) == 1:
-        return namespace, parts[0]
     if len(parts) == 2 or (len(parts) > 2 and parts[2] == "svc"):
         return parts[1], parts[0]
     return None

@@ -34,7 +34,7 @@ class QueueKey(NamedTuple):
 class WaitingTask:
     """A Task in phase Pending, as far as its publication needs it.
 
-    payload: the message's body, JSON.
+    payload: the message's body, JSON; None: not kept, to be read again.
     timeout: the Task's own; None: the TaskQueue's.
     listed: it was there before we watched, so an earlier operator may have published it.
     """
@@ -48,7 +48,7 @@ class WaitingTask:
     handler: str
     priority: int
     timeout: timedelta | None
-    payload: bytes
+    payload: bytes | None
     listed: bool
 
     def announced(self) -> "WaitingTask":
@@ -100,7 +100,7 @@ def decide_refusal(task: WaitingTask, ceiling: timedelta) -> Refusal | None:
 
     ceiling: the timeout of its TaskQueue. What a schema cannot tell is told here.
     """
-    if len(task.payload) > PAYLOAD_MAX_BYTES:
+    if task.payload is not None and len(task.payload) > PAYLOAD_MAX_BYTES:
         return Refusal(
             "PayloadTooLarge",
             f"spec.payload has {len(task.payload)} bytes as JSON; the limit is "

@@ -37,8 +37,7 @@ def decide_workers_ready(
     status = deployment.get("status", {})
     ready = status.get("readyReplicas", 0)
     updated = status.get("updatedReplicas", 0)
-    current = deployment.get("metadata", {}).get("generation") == status.get("observedGeneration")
-    if current and ready >= desired and updated >= desired:
+    if is_rolled_out(desired, deployment):
         return Finding("True", "WorkersReady", f"{ready} of {desired} workers are ready")
     fault = find_pod_fault(pods)
     if fault:
@@ -49,6 +48,15 @@ def decide_workers_ready(
     if ready >= desired:
         return Finding("True", "RollingOut", f"{updated} of {desired} workers are up to date")
     return Finding("False", "WorkersStarting", f"{ready} of {desired} workers are ready")
+
+
+def is_rolled_out(desired: int, deployment: Mapping[str, Any]) -> bool:
+    """Return whether all wanted workers are ready, of the newest template, and no others left."""
+    status = deployment.get("status", {})
+    if deployment["metadata"].get("generation") != status.get("observedGeneration"):
+        return False
+    numbers = {status.get(key, 0) for key in ("replicas", "updatedReplicas", "readyReplicas")}
+    return numbers == {desired}
 
 
 def find_pod_fault(pods: Sequence[Mapping[str, Any]]) -> tuple[str, str] | None:

@@ -15,6 +15,7 @@ UID = 10001
 GRACE_MARGIN = timedelta(seconds=30)
 BROKER_MOUNT = f"{names.RESERVED_MOUNTS}/broker"
 PORT = 8080
+TMP = "/tmp"  # noqa: S108 - inside the pod, a volume of its own
 
 
 @dataclass(frozen=True)
@@ -115,11 +116,11 @@ def build_access(owner: Owner) -> list[dict[str, Any]]:
 
 
 def build_deployment(
-    owner: Owner, spec: TaskQueueSpec, defaults: WorkerDefaults, secret_hash: str
+    owner: Owner, spec: TaskQueueSpec, defaults: WorkerDefaults, secret_version: str
 ) -> dict[str, Any]:
     """Return the workers' Deployment.
 
-    secret_hash: of the broker credentials; a new one rolls the pods.
+    secret_version: of the broker credentials; a new one rolls the pods.
     """
     replicas, _ = decide_replicas(spec.workers)
     labels = names.worker_labels(owner.name)
@@ -140,7 +141,7 @@ def build_deployment(
                     "labels": {**(template.labels or {}), **labels},
                     "annotations": {
                         **(template.annotations or {}),
-                        names.BROKER_HASH_ANNOTATION: secret_hash,
+                        names.BROKER_VERSION_ANNOTATION: secret_version,
                     },
                 },
                 "spec": _pod_spec(owner, spec, defaults),
@@ -187,6 +188,8 @@ def _pod_spec(owner: Owner, spec: TaskQueueSpec, defaults: WorkerDefaults) -> di
 def _container(
     owner: Owner, spec: TaskQueueSpec, defaults: WorkerDefaults, template: dict[str, Any]
 ) -> dict[str, Any]:
+    mounts = template.get("volumeMounts", [])
+    has_tmp = any(mount["mountPath"].rstrip("/") == TMP for mount in mounts)
     return {
         "name": "worker",
         "image": template.get("image", defaults.image),
@@ -207,8 +210,8 @@ def _container(
         "livenessProbe": _probe("/healthz", period=10, failures=3),
         "volumeMounts": [
             {"name": "taskqueue-broker", "mountPath": BROKER_MOUNT, "readOnly": True},
-            {"name": "taskqueue-tmp", "mountPath": "/tmp"},  # noqa: S108 - inside the pod
-            *template.get("volumeMounts", []),
+            *([] if has_tmp else [{"name": "taskqueue-tmp", "mountPath": TMP}]),
+            *mounts,
         ],
     }
 

@@ -10,6 +10,7 @@ from taskqueue_operator.services.taskqueues import TaskQueues, key_of
 from taskqueue_operator.services.teardown import NotYetError, Teardown
 
 RESYNC_SECONDS = 30.0
+VERIFY_SECONDS = 300.0
 TEARDOWN_SECONDS = 2.0
 
 CHILDREN = (
@@ -39,10 +40,15 @@ def register(registry: kopf.OperatorRegistry, queues: TaskQueues, teardown: Tear
     async def reconcile(body: kopf.Body, **_: Any) -> None:
         await queues.reconcile(key_of(body))
 
+    @kopf.timer(*resource, registry=registry, interval=VERIFY_SECONDS, initial_delay=VERIFY_SECONDS)
+    async def verify(body: kopf.Body, **_: Any) -> None:
+        await queues.verify(key_of(body))
+
     @kopf.on.delete(*resource, registry=registry)
     async def delete(body: kopf.Body, **_: Any) -> None:
         try:
-            await teardown.run(dict(body), datetime.now(UTC))
+            async with queues.lock(key_of(body)):
+                await teardown.run(dict(body), datetime.now(UTC))
         except NotYetError as error:
             raise kopf.TemporaryError(str(error), delay=TEARDOWN_SECONDS) from error
 

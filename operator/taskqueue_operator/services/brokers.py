@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple
 
 from taskqueue_api.taskqueue import BrokerSpec
@@ -87,6 +88,9 @@ class Brokers:
                 "SecretForbidden", f"Secret '{name}' cannot be read by the operator: {error}"
             ) from error
         address = parse_broker_secret(decode_secret(found), secret=name, vhost=spec.vhost)
+        if "." not in address.host and ":" not in address.host and address.host != "localhost":
+            # A Service beside the Secret; workers in other namespaces need its full name.
+            address = replace(address, host=f"{address.host}.{secret.namespace}.svc")
         return BrokerChoice(address, own=secret.namespace == key.namespace)
 
     def use(self, key: QueueKey, address: BrokerAddress) -> Link:
@@ -109,16 +113,25 @@ class Brokers:
         self._used.pop(key, None)
         self._close_unused()
 
-    async def management(self, address: BrokerAddress, namespace: str) -> Management:
-        """Return the management API of a broker.
-
-        namespace: where a short host name of the broker is looked up.
-        """
+    async def management(self, address: BrokerAddress) -> Management:
+        """Return the management API of a broker. Raises ManagementUnavailableError."""
         fingerprint = address.fingerprint()
         if fingerprint not in self._management:
-            base = address.management or await self._find_management(address, namespace)
+            base = address.management or await self._find_management(address)
             self._management[fingerprint] = Management(base, address)
         return self._management[fingerprint]
+
+    def forget_management(self, address: BrokerAddress) -> None:
+        """Look for a broker's management API anew next time: it was not where we thought."""
+        self._close_management(address.fingerprint())
+
+    def faults(self) -> list[str]:
+        """Return what is dead, one sentence each; a broker that is away is no fault."""
+        return [
+            f"the connection to {link.address.display} is not looked after"
+            for link in self._links.values()
+            if link.task.done()
+        ]
 
     async def close(self) -> None:
         """Close every connection."""
@@ -127,8 +140,8 @@ class Brokers:
         for management in self._management.values():
             await management.close()
 
-    async def _find_management(self, address: BrokerAddress, namespace: str) -> str:
-        service = service_of(address.host, namespace)
+    async def _find_management(self, address: BrokerAddress) -> str:
+        service = service_of(address.host)
         if service:
             try:
                 found = await self._cluster.get("v1", "Service", *service)
@@ -149,9 +162,17 @@ class Brokers:
     def _close_unused(self) -> None:
         used = set(self._used.values())
         for fingerprint in [name for name in self._links if name not in used]:
-            self._links.pop(fingerprint).task.cancel()
-            management = self._management.pop(fingerprint, None)
-            if management:
-                closing = asyncio.create_task(management.close())
-                self._closing.add(closing)
-                closing.add_done_callback(self._closing.discard)
+            link = self._links.pop(fingerprint)
+            link.task.cancel()
+            self._close_management(fingerprint)
+            place = (link.address.host, link.address.vhost)
+            others = {(item.address.host, item.address.vhost) for item in self._links.values()}
+            if place not in others:
+                metrics.BROKER_CONNECTED.remove(*place)
+
+    def _close_management(self, fingerprint: str) -> None:
+        management = self._management.pop(fingerprint, None)
+        if management:
+            closing = asyncio.create_task(management.close())
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)

@@ -26,6 +26,7 @@ class Applied(NamedTuple):
     marker: what changes when somebody else changes it.
     """
 
+    api_version: str
     wanted: str
     marker: str
 
@@ -46,15 +47,27 @@ class Children:
         for manifest in manifests:
             await self._apply_one(owner, manifest)
 
-    async def check(self, owner: Owner, kind: str, name: str, api_version: str = "v1") -> None:
+    async def check(self, owner: Owner, kind: str, name: str) -> None:
         """Look at an object that is not watched, so that its drift is repaired too."""
         key = ChildKey(kind, owner.namespace, name)
-        if key not in self._applied:
-            return
+        if key in self._applied:
+            await self._look(key)
+
+    async def verify(self, owner: Owner) -> None:
+        """Look at all objects of a TaskQueue. Raises ClusterError."""
+        for key in self._keys(owner):
+            await self._look(key)
+
+    def version(self, owner: Owner, kind: str, name: str) -> str:
+        """Return what changes whenever somebody changes an applied object."""
+        return self._applied[ChildKey(kind, owner.namespace, name)].marker.rpartition("/")[2]
+
+    async def _look(self, key: ChildKey) -> None:
+        api_version = self._applied[key].api_version
         try:
-            current = await self._cluster.get(api_version, kind, owner.namespace, name)
+            current = await self._cluster.get(api_version, key.kind, key.namespace, key.name)
         except NotFoundError:
-            self._applied.pop(key)
+            self._applied.pop(key, None)
             return
         self.observe(current, deleted=False)
 
@@ -71,10 +84,14 @@ class Children:
 
     def forget(self, owner: Owner) -> None:
         """Forget the objects of a TaskQueue."""
+        for key in self._keys(owner):
+            del self._applied[key]
+
+    def _keys(self, owner: Owner) -> list[ChildKey]:
         ours = (names.child(owner.name), names.broker_secret(owner.name))
-        for key in list(self._applied):
-            if key.namespace == owner.namespace and key.name in ours:
-                del self._applied[key]
+        return [
+            key for key in self._applied if key.namespace == owner.namespace and key.name in ours
+        ]
 
     async def _apply_one(self, owner: Owner, manifest: dict[str, Any]) -> None:
         metadata = manifest["metadata"]
@@ -86,7 +103,7 @@ class Children:
         if known is None:
             await self._check_owner(owner, manifest)
         result = await self._cluster.apply(manifest)
-        self._applied[key] = Applied(wanted, _marker(result))
+        self._applied[key] = Applied(manifest["apiVersion"], wanted, _marker(result))
 
     async def _check_owner(self, owner: Owner, manifest: Mapping[str, Any]) -> None:
         name = manifest["metadata"]["name"]
@@ -97,12 +114,19 @@ class Children:
         except NotFoundError:
             return
         references = current["metadata"].get("ownerReferences", [])
-        if not any(reference["uid"] == owner.uid for reference in references):
+        if any(reference["uid"] == owner.uid for reference in references):
+            return
+        if any(reference["name"] == owner.name for reference in references):
             raise ConfigurationError(
-                "NameTaken",
-                f"{manifest['kind']} '{name}' exists already and does not belong to this "
-                "TaskQueue; delete or rename it",
+                "StillBeingDeleted",
+                f"{manifest['kind']} '{name}' of the TaskQueue's namesake, deleted before it, is "
+                "still there; it goes by itself",
             )
+        raise ConfigurationError(
+            "NameTaken",
+            f"{manifest['kind']} '{name}' exists already and does not belong to this "
+            "TaskQueue; delete or rename it",
+        )
 
 
 def _marker(body: Mapping[str, Any]) -> str:

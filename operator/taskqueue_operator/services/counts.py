@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from taskqueue_api.names import API_VERSION
 from taskqueue_operator import metrics
@@ -14,6 +14,9 @@ from taskqueue_operator.errors import ClusterError
 from taskqueue_operator.services.status import StatusBoard
 
 EVERY_SECONDS = 5.0
+ALL_SECONDS = 60.0
+"""Everything is counted this often: the deletion of a finished Task gives no event."""
+
 SHARE = 20
 """Counting rests this many times as long as it took, so that it stays under 5% of the load."""
 
@@ -23,6 +26,7 @@ logger = logging.getLogger(__name__)
 class Counts:
     """Counts the Tasks of namespaces in which something happened.
 
+    now: the API server's time.
     prune: called with a namespace, the names of its Tasks, and a moment before the list; what is
         older and not listed no longer exists.
     """
@@ -32,10 +36,12 @@ class Counts:
         cluster: ClusterClient,
         board: StatusBoard,
         prune: Callable[[str, set[str], datetime], None],
+        now: Callable[[], datetime],
     ) -> None:
         self._cluster = cluster
         self._board = board
         self._prune = prune
+        self._now = now
         self._dirty: set[str] = set()
         self._queues: set[QueueKey] = set()
 
@@ -59,20 +65,24 @@ class Counts:
     async def run(self) -> None:
         """Count, for ever."""
         loop = asyncio.get_running_loop()
+        all_counted = loop.time()
         while True:
             begun = loop.time()
+            if begun - all_counted >= ALL_SECONDS:
+                all_counted = begun
+                self._dirty |= {key.namespace for key in self._queues}
             namespaces, self._dirty = self._dirty, set()
             for namespace in namespaces:
                 try:
                     await self._count(namespace)
-                except ClusterError as error:
+                except (ClusterError, ValueError) as error:
                     self._dirty.add(namespace)
                     logger.warning("Tasks not counted: %s", error, extra={"namespace": namespace})
             await asyncio.sleep(max(EVERY_SECONDS, SHARE * (loop.time() - begun)))
 
     async def _count(self, namespace: str) -> None:
-        # A margin for clocks: what is younger may be missing from the list and yet exist.
-        before = datetime.now(UTC) - timedelta(minutes=1)
+        # What is younger may be missing from the list and yet exist.
+        before = self._now() - timedelta(minutes=1)
         tally = Tally()
         async for page in self._cluster.task_tables(API_VERSION, namespace):
             tally.add_page(page)

@@ -39,7 +39,7 @@ class Credentials:
         password = kept or secrets.token_urlsafe(32)
         address = choice.address.for_user(username, password)
         try:
-            management = await self._brokers.management(choice.address, owner.namespace)
+            management = await self._brokers.management(choice.address)
             await management.ensure_user(
                 username,
                 password_hash(password, username),
@@ -51,6 +51,7 @@ class Credentials:
                 },
             )
         except ManagementError as error:
+            self._brokers.forget_management(choice.address)
             return self._without_management(choice, address if kept else None, error)
         return WorkerCredentials(
             address,
@@ -63,7 +64,7 @@ class Credentials:
 
     async def remove(self, owner: Owner, address: BrokerAddress) -> None:
         """Delete the workers' user. Raises ManagementError."""
-        management = await self._brokers.management(address, owner.namespace)
+        management = await self._brokers.management(address)
         await management.delete_user(names.broker_user(owner.namespace, owner.name, owner.uid))
 
     def _without_management(
@@ -84,6 +85,9 @@ class Credentials:
                     f"a RabbitMQ user of their own: {error}",
                 ),
             )
+        advice = "the broker's user needs the tag 'administrator'"
+        if not choice.own:
+            advice += ", or name a Secret of the TaskQueue's own namespace in spec.broker.secretRef"
         return WorkerCredentials(
             None,
             Finding(
@@ -92,8 +96,7 @@ class Credentials:
                 if isinstance(error, ManagementUnavailableError)
                 else "ManagementRefused",
                 "the workers cannot be given a RabbitMQ user of their own, and may not have the "
-                f"operator's: {error}; the broker's user needs the tag 'administrator', or name "
-                "a Secret of the TaskQueue's own namespace in spec.broker.secretRef",
+                f"operator's: {error}; {advice}",
             ),
         )
 

@@ -9,6 +9,7 @@ between it is in one of these places:
     again     it may or may not be in the queue; a second publication is announced in its
               status, and 10 s later it goes back to `waiting`
     refused   it can never be run, and is being told so
+    reading   its turn has come, and its payload was not kept
 """
 
 import asyncio
@@ -46,6 +47,9 @@ LIST_SECONDS = 30.0
 """A list has ended when nothing of it came for so long. It comes in chunks by name, so that until
 then there may be older Tasks than any that we know."""
 
+HELD_BYTES_MAX = 64 * 1024 * 1024
+"""Payloads of waiting Tasks that are kept in memory; others are read again in their turn."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -71,6 +75,7 @@ class Dispatcher:
         self._lanes: dict[QueueKey, Lane] = {}
         self._queue_of: dict[TaskUid, QueueKey] = {}
         self._stopping = False
+        self._held_bytes = 0
         self._listed_at = float("-inf")
 
     def task_waiting(self, body: dict[str, Any], *, listed: bool) -> None:
@@ -96,7 +101,9 @@ class Dispatcher:
             return
         lane = self._lanes[key]
         lane.entries.pop(uid, None)
-        lane.waiting.pop(uid, None)
+        lane.reading.discard(uid)
+        if uid in lane.waiting:
+            self._take(lane, uid)
         self._writer.forget(uid)
         if not lane.entries and lane.gate.reason == "QueueNotFound":
             self._drop(lane)
@@ -110,6 +117,12 @@ class Dispatcher:
             for uid, entry in list(lane.entries.items()):
                 if entry.task.created < before and entry.task.name not in names:
                     self.task_left(uid)
+
+    def queue_seen(self, key: QueueKey) -> None:
+        """Take note that a TaskQueue exists; its Tasks wait until it is reconciled."""
+        lane = self._lanes.get(key)
+        if lane is None or lane.gate.reason == "QueueNotFound":
+            self.hold(key, "QueueNotReady", f"TaskQueue '{key.name}' is not reconciled yet")
 
     def open(self, key: QueueKey, gate: Gate) -> None:
         """Let a queue take Tasks."""
@@ -143,7 +156,9 @@ class Dispatcher:
     def queue_lost(self, key: QueueKey) -> None:
         """Publish again what was in a queue that had disappeared from RabbitMQ."""
         lane = self._lane(key)
-        lost = [entry for entry in lane.entries.values() if entry.place is Place.OUT]
+        lost = [
+            entry for entry in lane.entries.values() if entry.place in (Place.OUT, Place.IN_FLIGHT)
+        ]
         if lost:
             logger.warning(
                 "the queue in RabbitMQ was gone: %d Tasks are published again",
@@ -217,12 +232,22 @@ class Dispatcher:
             lane.publisher.close()
         metrics.TASKS_HELD.remove(*lane.key)
 
-    def _wait(self, lane: Lane, entry: Entry) -> None:
+    def _wait(self, lane: Lane, entry: Entry, *, keep: bool = False) -> None:
+        """Put a Task before the gate. keep: its payload whatever the budget."""
         entry.place = Place.WAITING
+        size = len(entry.task.payload or b"")
+        if self._held_bytes + size > HELD_BYTES_MAX and not keep:
+            entry.task, size = replace(entry.task, payload=None), 0
+        self._held_bytes += size
         lane.waiting[entry.task.uid] = entry
         if lane.gate.link is None:
             self._writer.held(entry.task, lane.gate.reason, lane.gate.message)
         lane.wake.set()
+
+    def _take(self, lane: Lane, uid: TaskUid) -> Entry:
+        entry = lane.waiting.pop(uid)
+        self._held_bytes -= len(entry.task.payload or b"")
+        return entry
 
     def _tell_held(self, lane: Lane) -> None:
         for entry in lane.waiting.values():
@@ -236,8 +261,8 @@ class Dispatcher:
             while self._may_publish(lane):
                 try:
                     publisher = await self._publisher(lane)
-                except (BrokerError, TimeoutError) as error:
-                    self._trouble(lane, "BrokerUnreachable", str(error))
+                except BrokerError as error:
+                    self._trouble(lane, error.reason, str(error))
                     break
                 self._publish_some(lane, publisher)
                 # Let confirms and events in between batches.
@@ -248,7 +273,7 @@ class Dispatcher:
         return (
             bool(lane.waiting)
             and lane.gate.link is not None
-            and len(lane.in_flight) < WINDOW
+            and len(lane.in_flight) + len(lane.reading) < WINDOW
             and not self._stopping
         )
 
@@ -265,8 +290,7 @@ class Dispatcher:
         for _ in range(WINDOW):
             if not self._may_publish(lane) or publisher.fault:
                 return
-            uid = next(iter(lane.waiting))
-            entry = lane.waiting.pop(uid)
+            entry = self._take(lane, next(iter(lane.waiting)))
             publication = decide_publication(
                 entry.task,
                 dispatched_through=lane.gate.dispatched_through,
@@ -277,16 +301,32 @@ class Dispatcher:
                 self._out(entry)
             elif publication is Publication.AGAIN:
                 self._again(lane, entry)
+            elif entry.task.payload is None:
+                self._read(lane, entry)
             elif refusal := decide_refusal(entry.task, lane.gate.ceiling):
                 entry.place = Place.REFUSED
                 self._writer.refuse(entry.task, refusal)
             else:
-                self._publish(lane, publisher, entry)
+                self._publish(lane, publisher, entry, entry.task.payload)
 
-    def _publish(self, lane: Lane, publisher: Publisher, entry: Entry) -> None:
+    def _read(self, lane: Lane, entry: Entry) -> None:
+        entry.place = Place.READING
+        lane.reading.add(entry.task.uid)
+        self._writer.read(entry.task, lambda task: self._was_read(lane, entry, task))
+
+    def _was_read(self, lane: Lane, entry: Entry, task: WaitingTask | None) -> None:
+        lane.reading.discard(entry.task.uid)
+        if task is None:
+            self.task_left(entry.task.uid)
+        elif lane.entries.get(task.uid) is entry:
+            entry.task = task
+            self._wait(lane, entry, keep=True)
+
+    def _publish(self, lane: Lane, publisher: Publisher, entry: Entry, payload: bytes) -> None:
         entry.place = Place.IN_FLIGHT
         future = publisher.publish(
             entry.task,
+            payload,
             key=work_queue(*lane.key),
             headers=build_headers(entry.task, self._cluster_uid, lane.gate.ceiling).to_amqp(),
         )
@@ -297,8 +337,8 @@ class Dispatcher:
         lane.in_flight.pop(entry.task.uid, None)
         metrics.DISPATCHES.labels(*lane.key, verdict.value).inc()
         lane.wake.set()
-        if entry.task.uid not in lane.entries:
-            return  # it left Pending meanwhile: a worker was quicker than the confirm
+        if lane.entries.get(entry.task.uid) is not entry or entry.place is not Place.IN_FLIGHT:
+            return  # a worker was quicker than the confirm, or the queue is known to be lost
         if verdict is Verdict.CONFIRMED:
             metrics.DISPATCH_SECONDS.observe(asyncio.get_running_loop().time() - entry.since)
             self._writer.published(entry.task)
@@ -311,21 +351,24 @@ class Dispatcher:
         else:
             self._again(lane, entry)
             if publisher is lane.publisher:
-                fault = publisher.fault or "RabbitMQ did not confirm"
-                self._trouble(lane, "BrokerUnreachable", str(fault))
+                fault = publisher.fault
+                reason = fault.reason if fault else "BrokerUnreachable"
+                self._trouble(lane, reason, str(fault or "RabbitMQ did not confirm"))
 
     def _out(self, entry: Entry) -> None:
         entry.place = Place.OUT
-        entry.task = replace(entry.task, payload=b"")
+        entry.task = replace(entry.task, payload=None)
 
     def _again(self, lane: Lane, entry: Entry) -> None:
         entry.place = Place.AGAIN
-        entry.task = replace(entry.task, payload=b"")
+        entry.task = replace(entry.task, payload=None)
         self._writer.announce(entry.task, lambda task: self._announced(lane, entry, task))
 
-    def _announced(self, lane: Lane, entry: Entry, task: WaitingTask) -> None:
+    def _announced(self, lane: Lane, entry: Entry, task: WaitingTask | None) -> None:
         """Publish a Task again whose status says so by now, if it still waits."""
-        if lane.entries.get(task.uid) is entry and entry.place is Place.AGAIN:
+        if task is None:
+            self.task_left(entry.task.uid)
+        elif lane.entries.get(task.uid) is entry and entry.place is Place.AGAIN:
             entry.task = task
             entry.since = asyncio.get_running_loop().time()
             self._wait(lane, entry)

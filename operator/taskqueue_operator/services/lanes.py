@@ -20,6 +20,7 @@ class Place(Enum):
     OUT = "out"
     AGAIN = "again"
     REFUSED = "refused"
+    READING = "reading"
 
 
 @dataclass
@@ -64,6 +65,7 @@ class Lane:
     key: QueueKey
     gate: Gate
     waiting: dict[TaskUid, Entry] = field(default_factory=dict)
+    reading: set[TaskUid] = field(default_factory=set)
     in_flight: dict[TaskUid, Flight] = field(default_factory=dict)
     entries: dict[TaskUid, Entry] = field(default_factory=dict)
     newest: datetime | None = None

@@ -17,7 +17,6 @@ from taskqueue_operator.domain.readiness import READY
 from taskqueue_operator.errors import (
     ClusterError,
     ClusterUnavailableError,
-    ConflictError,
     NamespaceTerminatingError,
     NotFoundError,
 )
@@ -102,9 +101,11 @@ class StatusBoard:
     async def clear_dispatched_through(self, key: QueueKey) -> None:
         """Take `dispatchedThrough` back, now. Raises ClusterUnavailableError when it cannot be."""
         row = self._rows.get(key)
-        if row is None or row.stored.dispatched_through is None:
+        if row is None:
             return
         self._update(key, dispatched_through=None)
+        if row.stored.dispatched_through is None:
+            return
         await self._write(key, row)
         if row.stored.dispatched_through is not None:
             raise ClusterUnavailableError(0, "the status of the TaskQueue cannot be written now")
@@ -150,9 +151,8 @@ class StatusBoard:
         fields = {"namespace": key.namespace, "queue": key.name}
         try:
             await self._cluster.apply(manifest, sub="status")
-        except (NotFoundError, ConflictError) as error:
+        except NotFoundError:
             # Deleted meanwhile; its last event takes the row away.
-            logger.info("status not written: %s", error, extra=fields)
             row.stored = wanted
             return
         except ClusterError as error:

@@ -6,8 +6,9 @@ Held Tasks are told why, second publications announced, and what can never run i
 import asyncio
 import logging
 import random
+from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -32,6 +33,7 @@ from taskqueue_operator.errors import (
     ClusterError,
     ClusterUnavailableError,
     ConflictError,
+    NamespaceTerminatingError,
     NotFoundError,
 )
 
@@ -63,6 +65,22 @@ class Notice:
     shown: str | None = None
 
 
+@dataclass(frozen=True)
+class Errand:
+    """Something to be done with a Task at the API server, after which it goes on.
+
+    action: returns the Task as it is then; None: it no longer waits.
+    wait: seconds between the action and `then`.
+    delay: seconds until it is tried again after a refusal.
+    """
+
+    task: WaitingTask
+    action: Callable[[WaitingTask], Awaitable[WaitingTask | None]]
+    wait: float
+    then: Callable[[WaitingTask | None], None]
+    delay: float = BACKOFF_FIRST
+
+
 class TaskWriter:
     """Writes to the status of Tasks; every write tests UID and phase first."""
 
@@ -71,6 +89,8 @@ class TaskWriter:
         self._rng = rng
         self._slots = asyncio.Semaphore(PARALLEL)
         self._notices: dict[TaskUid, Notice] = {}
+        self._errands: deque[Errand] = deque()
+        self._runners = 0
         self._background: set[asyncio.Task[None]] = set()
 
     def held(self, task: WaitingTask, reason: str, message: str) -> None:
@@ -78,7 +98,8 @@ class TaskWriter:
         notice = self._notices.get(task.uid)
         if notice is None:
             due = asyncio.get_running_loop().time() + HELD_SECONDS
-            self._notices[task.uid] = Notice(task, reason, message, due)
+            bare = replace(task, payload=None)
+            self._notices[task.uid] = Notice(bare, reason, message, due)
         else:
             notice.reason, notice.message, notice.ok = reason, message, False
 
@@ -102,14 +123,22 @@ class TaskWriter:
         """Forget a Task that is gone or no longer Pending."""
         self._notices.pop(uid, None)
 
-    def announce(self, task: WaitingTask, then: Callable[[WaitingTask], None]) -> None:
-        """Announce a second publication; call `then` with the Task 10 s after it is written."""
-        self._spawn(self._announce(task, then))
+    def announce(self, task: WaitingTask, then: Callable[[WaitingTask | None], None]) -> None:
+        """Announce a second publication; call `then` with the Task 10 s after it is written.
+
+        `then` gets None, at once, when the Task no longer waits.
+        """
+        wait = REPUBLISH_DELAY.total_seconds()
+        self._enqueue(Errand(task, self._raise_dispatches, wait, then))
+
+    def read(self, task: WaitingTask, then: Callable[[WaitingTask | None], None]) -> None:
+        """Read a Task again; call `then` with it, or with None when it no longer waits."""
+        self._enqueue(Errand(task, self._read, 0.0, then))
 
     def refuse(self, task: WaitingTask, refusal: Refusal) -> None:
         """Fail a Task that can never be run."""
         self._notices.pop(task.uid, None)
-        self._spawn(self._refuse(task, refusal))
+        self._spawn(self._refuse(replace(task, payload=None), refusal))
 
     async def run(self) -> None:
         """Write due notices, for ever."""
@@ -148,47 +177,84 @@ class TaskWriter:
         if ok and notice.ok:
             self._notices.pop(notice.task.uid, None)
 
-    async def _announce(self, task: WaitingTask, then: Callable[[WaitingTask], None]) -> None:
-        current = task
-        announced = await self._insist(current, lambda: self._raise_dispatches(current))
-        if announced is None:
+    def _enqueue(self, errand: Errand) -> None:
+        # A few runners, not a task per errand: a lost queue may bring a hundred thousand.
+        self._errands.append(errand)
+        if self._runners < PARALLEL:
+            self._runners += 1
+            self._spawn(self._run_errands())
+
+    async def _run_errands(self) -> None:
+        try:
+            while self._errands:
+                await self._run_errand(self._errands.popleft())
+        finally:
+            self._runners -= 1
+
+    async def _run_errand(self, errand: Errand) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            task = await self._insist(errand.task, lambda: errand.action(errand.task))
+        except (NotFoundError, NamespaceTerminatingError):
+            task = None
+        except ClusterError as error:
+            # A gap in the permissions, say: it is tried again, and nobody waits behind it.
+            logger.error("%s", error, extra=_fields(errand.task))
+            later = replace(errand, delay=min(errand.delay * 2, BACKOFF_MAX))
+            loop.call_later(errand.delay * self._rng.uniform(0.5, 1.0), self._enqueue, later)
             return
-        await asyncio.sleep(REPUBLISH_DELAY.total_seconds())
-        then(announced)
+        if task is None or not errand.wait:
+            errand.then(task)
+        else:
+            loop.call_later(errand.wait, errand.then, task)
+
+    async def _read(self, task: WaitingTask) -> WaitingTask | None:
+        """Return the Task as it is now; None: it no longer waits. Raises NotFoundError."""
+        body = await self._cluster.get(API_VERSION, "Task", task.queue.namespace, task.name)
+        status = body.get("status", {})
+        if body["metadata"]["uid"] != task.uid or status.get("phase") != "Pending":
+            return None
+        return read_task(body, listed=False)
 
     async def _raise_dispatches(self, task: WaitingTask) -> WaitingTask | None:
-        """Return the Task as of its next publication; None: it no longer waits."""
-        wanted = task.announced()
+        """Return the Task as of its next publication; None: it no longer waits.
+
+        Raises NotFoundError.
+        """
         try:
-            body = await self._write(task, patch_announcement(wanted))
-        except NotFoundError:
-            return None
+            body = await self._write(task, patch_announcement(task.announced()))
         except ConflictError:
-            body = await self._cluster.get(API_VERSION, "Task", task.queue.namespace, task.name)
-            status = body.get("status", {})
-            if body["metadata"]["uid"] != task.uid or status.get("phase") != "Pending":
+            current = await self._read(task)
+            if current is None:
                 return None
             # Someone else raised it; the next number is ours.
-            wanted = read_task(body, listed=False).announced()
-            body = await self._write(task, patch_announcement(wanted))
+            body = await self._write(task, patch_announcement(current.announced()))
         return read_task(body, listed=False)
 
     async def _refuse(self, task: WaitingTask, refusal: Refusal) -> None:
         async def fail() -> bool:
             try:
                 body = await self._write(task, patch_refused(task, refusal, datetime.now(UTC)))
-            except (ConflictError, NotFoundError):
+            except (ConflictError, NotFoundError, NamespaceTerminatingError):
                 return False
-            await self._cluster.post_event(
-                body, warning=True, reason=refusal.type, message=refusal.message
-            )
+            try:
+                await self._cluster.post_event(
+                    body, warning=True, reason=refusal.type, message=refusal.message
+                )
+            except ClusterError as error:
+                logger.warning("Event not posted: %s", error, extra=_fields(task))
             return True
 
-        if await self._insist(task, fail):
+        if await self._insist(task, fail, always=True):
             logger.warning("refused: %s", refusal.message, extra=_fields(task))
 
-    async def _insist(self, task: WaitingTask, action: Callable[[], Awaitable[T]]) -> T | None:
-        """Do something until the API server takes it; None: it refused for good."""
+    async def _insist(
+        self, task: WaitingTask, action: Callable[[], Awaitable[T]], *, always: bool = False
+    ) -> T:
+        """Do something until the API server takes it.
+
+        Raises ClusterError when it refuses, unless `always`.
+        """
         delay = BACKOFF_FIRST
         while True:
             try:
@@ -196,8 +262,9 @@ class TaskWriter:
             except (ClusterUnavailableError, ConflictError) as error:
                 logger.warning("%s", error, extra=_fields(task))
             except ClusterError as error:
+                if not always:
+                    raise
                 logger.error("%s", error, extra=_fields(task))
-                return None
             await asyncio.sleep(delay * self._rng.uniform(0.5, 1.0))
             delay = min(delay * 2, BACKOFF_MAX)
 

@@ -5,28 +5,15 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from taskqueue_api import names
-from taskqueue_api.conditions import parse_time
+from taskqueue_api.conditions import Condition, parse_time
 from taskqueue_api.durations import parse_duration
-from taskqueue_api.taskqueue import TaskQueue, WorkerCounts
+from taskqueue_api.taskqueue import TaskQueue
 from taskqueue_operator import metrics
 from taskqueue_operator.broker.link import Link
-from taskqueue_operator.cluster.client import ClusterClient
 from taskqueue_operator.domain.dispatching import QueueKey
-from taskqueue_operator.domain.readiness import (
-    Finding,
-    build_conditions,
-    decide_workers_ready,
-)
+from taskqueue_operator.domain.readiness import READY, Finding, build_conditions
 from taskqueue_operator.domain.topology import Topology, build_topology
-from taskqueue_operator.domain.workers import (
-    Owner,
-    WorkerDefaults,
-    build_access,
-    build_broker_secret,
-    build_deployment,
-    decide_replicas,
-)
+from taskqueue_operator.domain.workers import Owner
 from taskqueue_operator.errors import (
     BrokerError,
     ClusterError,
@@ -35,13 +22,13 @@ from taskqueue_operator.errors import (
     NamespaceTerminatingError,
 )
 from taskqueue_operator.services.brokers import BrokerChoice, Brokers
-from taskqueue_operator.services.children import Children
 from taskqueue_operator.services.counts import Counts
 from taskqueue_operator.services.credentials import Credentials, WorkerCredentials
 from taskqueue_operator.services.dispatcher import Dispatcher
 from taskqueue_operator.services.lanes import Gate
 from taskqueue_operator.services.requests import Requests
 from taskqueue_operator.services.status import StatusBoard
+from taskqueue_operator.services.workers import Workers
 
 CONNECT_SECONDS = 5.0
 
@@ -56,27 +43,24 @@ class TaskQueues:
     def __init__(
         self,
         *,
-        cluster: ClusterClient,
         brokers: Brokers,
         credentials: Credentials,
-        children: Children,
+        workers: Workers,
         dispatcher: Dispatcher,
         board: StatusBoard,
         counts: Counts,
         requests: Requests,
-        defaults: WorkerDefaults,
+        cluster_uid: str,
     ) -> None:
-        self._cluster = cluster
         self._brokers = brokers
         self._credentials = credentials
-        self._children = children
+        self._workers = workers
         self._dispatcher = dispatcher
         self._board = board
         self._counts = counts
         self._requests = requests
-        self._defaults = defaults
+        self._cluster_uid = cluster_uid
         self._objects: dict[QueueKey, Mapping[str, Any]] = {}
-        self._deployments: dict[QueueKey, Mapping[str, Any]] = {}
         self._first_through: dict[str, str | None] = {}
         self._locks: dict[QueueKey, asyncio.Lock] = {}
 
@@ -89,19 +73,20 @@ class TaskQueues:
         # What an earlier operator left counts, not what this one writes later.
         through = (body.get("status") or {}).get("dispatchedThrough")
         self._first_through.setdefault(body["metadata"]["uid"], through)
+        self._dispatcher.queue_seen(key)
 
     def gone(self, body: Mapping[str, Any]) -> None:
         """Take note that a TaskQueue no longer exists."""
         key = key_of(body)
-        if self._objects.pop(key, None) is None:
-            return
+        known = self._objects.get(key)
+        if known is None or known["metadata"]["uid"] != body["metadata"]["uid"]:
+            return  # the events of an object and of its namesake may come in either order
+        del self._objects[key]
         self._first_through.pop(body["metadata"]["uid"], None)
-        self._locks.pop(key, None)
-        self._deployments.pop(key, None)
         self._requests.forget(key)
         self._board.gone(key)
         self._counts.queue_gone(key)
-        self._children.forget(owner_of(body))
+        self._workers.forget(owner_of(body))
         self._dispatcher.close_queue(key)
         self._brokers.release(key)
 
@@ -111,16 +96,8 @@ class TaskQueues:
 
     def child_seen(self, body: Mapping[str, Any], *, deleted: bool) -> None:
         """Take note of an owned object, and repair it when somebody changed or deleted it."""
-        queue = body["metadata"].get("labels", {}).get(names.QUEUE_LABEL)
-        key = QueueKey(body["metadata"]["namespace"], queue or "")
-        drifted = self._children.observe(body, deleted=deleted)
-        if body["kind"] == "Deployment":
-            if deleted:
-                self._deployments.pop(key, None)
-            else:
-                # Also of a TaskQueue that is not known yet: the lists come in any order.
-                self._deployments[key] = body
-        if key in self._objects and (drifted or body["kind"] == "Deployment"):
+        key = self._workers.child_seen(body, deleted=deleted)
+        if key in self._objects:
             self._requests.soon(key)
 
     def broker_changed(self, keys: list[QueueKey], link: Link) -> None:
@@ -128,14 +105,29 @@ class TaskQueues:
         for key in keys:
             if not link.connected.is_set():
                 fault = link.fault
-                self._dispatcher.hold(
-                    key, fault.reason if fault else "BrokerUnreachable", str(fault or "")
-                )
+                why = f"{fault.reason}: {fault}" if fault else "BrokerUnreachable"
+                self._dispatcher.hold(key, "QueueNotReady", why)
             self._requests.soon(key)
+
+    def lock(self, key: QueueKey) -> asyncio.Lock:
+        """Return what keeps reconciles and the deletion of a TaskQueue apart."""
+        return self._locks.setdefault(key, asyncio.Lock())
+
+    async def verify(self, key: QueueKey) -> None:
+        """Read what a TaskQueue owns, and reconcile it."""
+        body = self._objects.get(key)
+        if body is None:
+            return
+        try:
+            await self._workers.verify(owner_of(body))
+        except ClusterError as error:
+            fields = {"namespace": key.namespace, "queue": key.name}
+            logger.warning("owned objects not read: %s", error, extra=fields)
+        await self.reconcile(key)
 
     async def reconcile(self, key: QueueKey) -> None:
         """Make a TaskQueue's queue and workers what its spec says, and its status what is found."""
-        async with self._locks.setdefault(key, asyncio.Lock()):
+        async with self.lock(key):
             body = self._objects.get(key)
             if body is None or body["metadata"].get("deletionTimestamp"):
                 return
@@ -150,6 +142,10 @@ class TaskQueues:
                     # The TaskQueue itself is deleted a moment later.
                     reason = "NamespaceTerminating"
                     logger.info("not reconciled: its namespace is being deleted", extra=fields)
+                except Exception:
+                    reason = "InternalError"
+                    logger.exception("reconcile failed", extra=fields)
+                    self._show_internal_error(key, body)
             metrics.RECONCILES.labels(reason).inc()
             if reason != "Ready":
                 self._requests.trouble(key)
@@ -168,14 +164,25 @@ class TaskQueues:
         credentials = WorkerCredentials(None, _NOT_CHECKED)
         if choice and broker.ok:
             credentials = await self._ensure_credentials(owner, choice)
-        workers = await self._ensure_workers(key, owner, spec, credentials)
         if broker.ok:
             self._open_gate(key, body, parse_duration(spec.timeout))
+        workers = await self._workers.ensure(owner, spec, credentials)
         conditions = build_conditions(
             body["metadata"]["generation"], broker, credentials.finding, workers
         )
         self._board.conditions(key, body["metadata"]["generation"], conditions)
         return conditions[0].reason
+
+    def _show_internal_error(self, key: QueueKey, body: Mapping[str, Any]) -> None:
+        generation = body["metadata"]["generation"]
+        condition = Condition(
+            type=READY,
+            status="False",
+            reason="InternalError",
+            message="the operator met an error of its own; its log has the details",
+            observed_generation=generation,
+        )
+        self._board.conditions(key, generation, [condition])
 
     async def _ensure_queue(
         self, key: QueueKey, owner: Owner, choice: BrokerChoice, queue_type: str
@@ -186,7 +193,7 @@ class TaskQueues:
             namespace=owner.namespace,
             name=owner.name,
             queue_type=queue_type,
-            cluster=self._defaults.cluster,
+            cluster=self._cluster_uid,
             version=link.version,
         )
         await self._declare(key, owner, link, topology)
@@ -205,8 +212,8 @@ class TaskQueues:
             # First, and in the status too: an operator that dies after the declaration leaves
             # a queue behind that looks as if nothing had happened.
             self._first_through[owner.uid] = None
-            await self._board.clear_dispatched_through(key)
             self._dispatcher.queue_lost(key)
+            await self._board.clear_dispatched_through(key)
         async with await link.open_channel() as channel:
             await channel.declare(topology)
 
@@ -217,65 +224,6 @@ class TaskQueues:
             raise
         except ClusterError as error:
             return WorkerCredentials(None, Finding("False", "ApiServerRefused", str(error)))
-
-    async def _ensure_workers(
-        self, key: QueueKey, owner: Owner, spec: Any, credentials: WorkerCredentials
-    ) -> Finding:
-        """Apply what runs the workers; without credentials, only what is there already."""
-        desired, _ = decide_replicas(spec.workers)
-        try:
-            secret_hash = await self._ensure_secret(owner, credentials)
-            if secret_hash is None:
-                return Finding(
-                    "Unknown", "NoCredentials", "not started: there are no broker credentials yet"
-                )
-            await self._children.apply(
-                owner,
-                [
-                    *build_access(owner),
-                    build_deployment(owner, spec, self._defaults, secret_hash),
-                ],
-            )
-            deployment = await self._find_deployment(key)
-            status = deployment.get("status", {})
-            pods = []
-            if status.get("readyReplicas", 0) < desired:
-                pods = await self._cluster.list_pods(
-                    owner.namespace, names.worker_labels(owner.name)
-                )
-        except ConfigurationError as error:
-            return Finding("False", error.reason, str(error))
-        except (ClusterUnavailableError, NamespaceTerminatingError):
-            raise
-        except ClusterError as error:
-            return Finding("False", "ApiServerRefused", str(error))
-        self._board.workers(key, count_workers(owner, desired, status))
-        return decide_workers_ready(desired, deployment, pods)
-
-    async def _find_deployment(self, key: QueueKey) -> Mapping[str, Any]:
-        """Return the workers' Deployment as last seen, or read it: its watch may be behind."""
-        if key not in self._deployments:
-            self._deployments[key] = await self._cluster.get(
-                "apps/v1", "Deployment", key.namespace, names.child(key.name)
-            )
-        return self._deployments[key]
-
-    async def _ensure_secret(self, owner: Owner, credentials: WorkerCredentials) -> str | None:
-        """Apply the workers' Secret; return its hash, None: there is nothing to give them.
-
-        Without fresh credentials the Deployment keeps the hash that it has, so that a broker
-        that is away for a while does not roll the workers.
-        """
-        address = credentials.address
-        if address is None:
-            deployment = self._deployments.get(QueueKey(owner.namespace, owner.name))
-            if deployment is None:
-                return None
-            annotations = deployment["spec"]["template"]["metadata"].get("annotations", {})
-            return str(annotations.get(names.BROKER_HASH_ANNOTATION, "")) or None
-        await self._children.check(owner, "Secret", names.broker_secret(owner.name))
-        await self._children.apply(owner, [build_broker_secret(owner, address.uri, address.ca)])
-        return address.fingerprint()
 
     def _open_gate(self, key: QueueKey, body: Mapping[str, Any], ceiling: Any) -> None:
         link = self._brokers.link_of(key)
@@ -301,15 +249,3 @@ def owner_of(body: Mapping[str, Any]) -> Owner:
     """Return a TaskQueue object as the owner of others."""
     metadata = body["metadata"]
     return Owner(metadata["namespace"], metadata["name"], metadata["uid"])
-
-
-def count_workers(owner: Owner, desired: int, status: Mapping[str, Any]) -> WorkerCounts:
-    """Return the numbers of workers from a Deployment's status."""
-    return WorkerCounts(
-        desired=desired,
-        replicas=status.get("replicas", 0),
-        ready=status.get("readyReplicas", 0),
-        selector=",".join(
-            f"{label}={value}" for label, value in names.worker_labels(owner.name).items()
-        ),
-    )

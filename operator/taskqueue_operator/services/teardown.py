@@ -11,18 +11,18 @@ from typing import Any
 
 from taskqueue_api import names
 from taskqueue_api.conditions import parse_time
-from taskqueue_api.taskqueue import TaskQueue
+from taskqueue_api.taskqueue import TaskQueue, TaskQueueSpec
 from taskqueue_operator.broker.link import Link
 from taskqueue_operator.cluster.client import ClusterClient
 from taskqueue_operator.domain.broker_address import BrokerAddress
 from taskqueue_operator.domain.dispatching import QueueKey
 from taskqueue_operator.errors import (
-    BrokerError,
     ClusterError,
     ConfigurationError,
     ManagementError,
     NamespaceTerminatingError,
     NotFoundError,
+    OperatorError,
 )
 from taskqueue_operator.services.brokers import Brokers
 from taskqueue_operator.services.credentials import Credentials
@@ -33,6 +33,16 @@ PATIENCE = timedelta(seconds=60)
 CONNECT_SECONDS = 3.0
 
 logger = logging.getLogger(__name__)
+
+
+HOPELESS = ("SecretNotFound", "SecretInvalid", "NoBroker", "VhostMismatch")
+"""Faults that waiting does not mend."""
+
+
+def shares_secret(body: Mapping[str, Any]) -> bool:
+    """Return whether a TaskQueue's workers used the named Secret as it is."""
+    conditions = (body.get("status") or {}).get("conditions", [])
+    return any(condition.get("reason") == "SharedSecret" for condition in conditions)
 
 
 class NotYetError(Exception):
@@ -62,23 +72,43 @@ class Teardown:
         deadline = parse_time(body["metadata"]["deletionTimestamp"]) + PATIENCE
         self._dispatcher.hold(key, "QueueNotReady", f"TaskQueue '{key.name}' is being deleted")
         await self._stop_workers(key)
-        link = None
         try:
-            link = await self._link(key, spec)
-            kept = await self._delete_queues(key, link, spec.deletion_policy, now < deadline)
-            await self._credentials.remove(owner_of(body), link.address)
-        except (BrokerError, ConfigurationError, ManagementError, ClusterError) as error:
-            if now < deadline and not isinstance(error, ConfigurationError):
+            await self._delete_broker_objects(body, key, spec, patient=now < deadline)
+        except NotYetError:
+            raise
+        except Exception as error:
+            hopeless = isinstance(error, ConfigurationError) and error.reason in HOPELESS
+            if now < deadline and not hopeless:
                 raise NotYetError(str(error)) from error
+            if not isinstance(error, OperatorError):
+                logger.exception("teardown failed")
             await self._tell(
                 body,
                 "BrokerObjectsLeft",
                 f"queues '{names.work_queue(*key)}' and '{names.dead_letter_queue(*key)}' and "
                 f"their user could not be deleted from RabbitMQ and may be left there: {error}",
             )
-            return
+
+    async def _delete_broker_objects(
+        self, body: Mapping[str, Any], key: QueueKey, spec: TaskQueueSpec, *, patient: bool
+    ) -> None:
+        link = await self._link(key, spec)
+        kept = await self._delete_queues(key, link, spec.deletion_policy, patient)
         for message in kept:
             await self._tell(body, "QueueKept", message)
+        if shares_secret(body):
+            return  # its workers had no user of their own
+        try:
+            await self._credentials.remove(owner_of(body), link.address)
+        except ManagementError as error:
+            if patient:
+                raise
+            user = names.broker_user(*key, body["metadata"]["uid"])
+            await self._tell(
+                body,
+                "BrokerObjectsLeft",
+                f"user '{user}' could not be deleted from RabbitMQ and may be left there: {error}",
+            )
 
     async def _stop_workers(self, key: QueueKey) -> None:
         try:
@@ -91,7 +121,7 @@ class Teardown:
             # Its owner reference ends it a moment later anyway.
             logger.warning("%s", error, extra={"namespace": key.namespace, "queue": key.name})
 
-    async def _link(self, key: QueueKey, spec: Any) -> Link:
+    async def _link(self, key: QueueKey, spec: TaskQueueSpec) -> Link:
         """Return the connection, by the Secret or, if that is gone, the one still open."""
         known = self._brokers.link_of(key)
         try:

@@ -1,0 +1,152 @@
+"""What runs a TaskQueue's workers, as objects in the cluster."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from taskqueue_api import names
+from taskqueue_api.taskqueue import TaskQueueSpec, WorkerCounts
+from taskqueue_operator.cluster.client import ClusterClient
+from taskqueue_operator.domain.dispatching import QueueKey
+from taskqueue_operator.domain.readiness import Finding, decide_workers_ready, is_rolled_out
+from taskqueue_operator.domain.workers import (
+    Owner,
+    WorkerDefaults,
+    build_access,
+    build_broker_secret,
+    build_deployment,
+    decide_replicas,
+)
+from taskqueue_operator.errors import (
+    ClusterError,
+    ClusterUnavailableError,
+    ConfigurationError,
+    NamespaceTerminatingError,
+)
+from taskqueue_operator.services.children import Children
+from taskqueue_operator.services.credentials import WorkerCredentials
+from taskqueue_operator.services.status import StatusBoard
+
+
+class Workers:
+    """Applies the workers' objects, and looks at how they do."""
+
+    def __init__(
+        self,
+        *,
+        cluster: ClusterClient,
+        children: Children,
+        board: StatusBoard,
+        defaults: WorkerDefaults,
+    ) -> None:
+        self._cluster = cluster
+        self._children = children
+        self._board = board
+        self._defaults = defaults
+        self._deployments: dict[QueueKey, Mapping[str, Any]] = {}
+
+    def child_seen(self, body: Mapping[str, Any], *, deleted: bool) -> QueueKey | None:
+        """Take note of an owned object; return its TaskQueue when that is to be looked at."""
+        metadata = body["metadata"]
+        queue = metadata.get("labels", {}).get(names.QUEUE_LABEL, "")
+        if metadata["name"] != names.child(queue):
+            return None  # somebody's copy of ours, labels and all
+        key = QueueKey(metadata["namespace"], queue)
+        drifted = self._children.observe(body, deleted=deleted)
+        if body["kind"] != "Deployment":
+            return key if drifted else None
+        if deleted:
+            self._deployments.pop(key, None)
+        else:
+            # Also of a TaskQueue that is not known yet: the lists come in any order.
+            self._deployments[key] = body
+        return key
+
+    def forget(self, owner: Owner) -> None:
+        """Forget the objects of a TaskQueue."""
+        self._children.forget(owner)
+        self._deployments.pop(QueueKey(owner.namespace, owner.name), None)
+
+    async def verify(self, owner: Owner) -> None:
+        """Read the owned objects: a deletion can be missed while a watch is broken.
+
+        What has drifted is applied by the next `ensure`. Raises ClusterError.
+        """
+        await self._children.verify(owner)
+        self._deployments.pop(QueueKey(owner.namespace, owner.name), None)
+
+    async def ensure(
+        self, owner: Owner, spec: TaskQueueSpec, credentials: WorkerCredentials
+    ) -> Finding:
+        """Make the workers what the spec says; return how they are.
+
+        Without credentials, only what is there already is changed. Raises
+        ClusterUnavailableError and NamespaceTerminatingError.
+        """
+        desired, _ = decide_replicas(spec.workers)
+        try:
+            secret_version = await self._ensure_secret(owner, credentials)
+            if secret_version is None:
+                return Finding(
+                    "Unknown", "NoCredentials", "not started: there are no broker credentials yet"
+                )
+            await self._children.apply(
+                owner,
+                [
+                    *build_access(owner),
+                    build_deployment(owner, spec, self._defaults, secret_version),
+                ],
+            )
+            deployment = await self._find_deployment(owner)
+            pods = []
+            if not is_rolled_out(desired, deployment):
+                labels = names.worker_labels(owner.name)
+                pods = await self._cluster.list_pods(owner.namespace, labels)
+        except ConfigurationError as error:
+            return Finding("False", error.reason, str(error))
+        except (ClusterUnavailableError, NamespaceTerminatingError):
+            raise
+        except ClusterError as error:
+            return Finding("False", "ApiServerRefused", str(error))
+        counts = count_workers(owner, desired, deployment.get("status", {}))
+        self._board.workers(QueueKey(owner.namespace, owner.name), counts)
+        return decide_workers_ready(desired, deployment, pods)
+
+    async def _find_deployment(self, owner: Owner) -> Mapping[str, Any]:
+        """Return the workers' Deployment as last seen, or read it: its watch may be behind."""
+        key = QueueKey(owner.namespace, owner.name)
+        if key not in self._deployments:
+            self._deployments[key] = await self._cluster.get(
+                "apps/v1", "Deployment", key.namespace, names.child(key.name)
+            )
+        return self._deployments[key]
+
+    async def _ensure_secret(self, owner: Owner, credentials: WorkerCredentials) -> str | None:
+        """Apply the workers' Secret; return its version, None: there is nothing to give them.
+
+        Not a hash of it, by which a password that people chose could be guessed. Without fresh
+        credentials the Deployment keeps the version that it has, so that a broker that is away
+        for a while does not roll the workers.
+        """
+        address = credentials.address
+        if address is None:
+            deployment = self._deployments.get(QueueKey(owner.namespace, owner.name))
+            if deployment is None:
+                return None
+            annotations = deployment["spec"]["template"]["metadata"].get("annotations", {})
+            return str(annotations.get(names.BROKER_VERSION_ANNOTATION, "")) or None
+        secret = build_broker_secret(owner, address.uri, address.ca)
+        await self._children.check(owner, "Secret", secret["metadata"]["name"])
+        await self._children.apply(owner, [secret])
+        return self._children.version(owner, "Secret", secret["metadata"]["name"])
+
+
+def count_workers(owner: Owner, desired: int, status: Mapping[str, Any]) -> WorkerCounts:
+    """Return the numbers of workers from a Deployment's status."""
+    return WorkerCounts(
+        desired=desired,
+        replicas=status.get("replicas", 0),
+        ready=status.get("readyReplicas", 0),
+        selector=",".join(
+            f"{label}={value}" for label, value in names.worker_labels(owner.name).items()
+        ),
+    )
