@@ -1,0 +1,103 @@
+"""One list of conditions becomes the next; times move only when something changed."""
+
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+
+from taskqueue_api.conditions import (
+    MESSAGE_MAX,
+    Condition,
+    ConditionStatus,
+    merge_conditions,
+    parse_time,
+    rfc3339,
+    rfc3339_micro,
+)
+
+THEN = "2026-01-02T03:04:05Z"
+NOW = datetime(2026, 6, 7, 8, 9, 10, tzinfo=UTC)
+NOW_TEXT = "2026-06-07T08:09:10Z"
+
+
+def condition(
+    kind: str = "Ready",
+    status: ConditionStatus = "True",
+    *,
+    reason: str = "Fine",
+    message: str = "all is well",
+    moment: str | None = THEN,
+    generation: int | None = 1,
+) -> Condition:
+    return Condition(
+        type=kind,
+        status=status,
+        reason=reason,
+        message=message,
+        last_transition_time=moment,
+        observed_generation=generation,
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        pytest.param(condition(status="False", moment=None), NOW_TEXT, id="another status"),
+        pytest.param(condition(status="Unknown", moment=None), NOW_TEXT, id="status unknown"),
+        pytest.param(condition(reason="Better", moment=None), THEN, id="another reason only"),
+        pytest.param(condition(message="still", moment=None), THEN, id="another message only"),
+        pytest.param(condition(generation=2, moment=None), THEN, id="another generation only"),
+    ],
+)
+def test_the_transition_time_moves_only_with_the_status(change: Condition, expected: str) -> None:
+    (merged,) = merge_conditions([condition()], [change], NOW)
+    assert merged == change.model_copy(update={"last_transition_time": expected})
+
+
+def test_a_new_condition_gets_the_time_and_the_last_place() -> None:
+    merged = merge_conditions([condition("A"), condition("B")], [condition("C", moment=None)], NOW)
+    assert [item.type for item in merged] == ["A", "B", "C"]
+    assert merged[2].last_transition_time == NOW_TEXT
+
+
+def test_the_order_stays_whatever_changes() -> None:
+    current = [condition("A"), condition("B"), condition("C")]
+    changes = [condition("C", "False"), condition("A", "False")]
+    merged = merge_conditions(current, changes, NOW)
+    assert [(item.type, item.status) for item in merged] == [
+        ("A", "False"),
+        ("B", "True"),
+        ("C", "False"),
+    ]
+
+
+def test_equal_in_gives_equal_out() -> None:
+    current = [condition("A"), condition("B", "False")]
+    changes = [item.model_copy(update={"last_transition_time": None}) for item in current]
+    assert merge_conditions(current, changes, NOW) == current
+
+
+def test_a_long_message_is_cut_to_what_the_schema_allows_and_stays_equal() -> None:
+    change = condition(moment=None).model_copy(update={"message": "x" * (MESSAGE_MAX + 1)})
+    once = merge_conditions([], [change], NOW)
+    assert once[0].message == "x" * MESSAGE_MAX
+    assert merge_conditions(once, [change], NOW + timedelta(hours=1)) == once
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param("2026-06-07T08:09:10Z", NOW, id="Z"),
+        pytest.param("2026-06-07T10:09:10+02:00", NOW, id="offset"),
+        pytest.param(
+            "2026-06-07T08:09:10.000001Z", NOW + timedelta(microseconds=1), id="MicroTime"
+        ),
+    ],
+)
+def test_times_of_the_api_server_are_read(text: str, expected: datetime) -> None:
+    assert parse_time(text) == expected
+
+
+def test_times_are_written_in_utc() -> None:
+    moment = NOW.astimezone(timezone(timedelta(hours=-7))) + timedelta(microseconds=42)
+    assert rfc3339(moment) == NOW_TEXT
+    assert rfc3339_micro(moment) == "2026-06-07T08:09:10.000042Z"

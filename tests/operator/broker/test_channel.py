@@ -1,0 +1,106 @@
+"""Declarations on one channel, with RabbitMQ's own words when it refuses."""
+
+import asyncio
+
+import pytest
+from pika.exceptions import ChannelClosedByBroker, StreamLostError
+from tests.operator.rabbit import FakeLink, FakeRabbit
+
+from taskqueue_operator.broker.channel import QueueState
+from taskqueue_operator.domain.topology import build_topology
+from taskqueue_operator.errors import BrokerRefusedError, BrokerUnavailableError
+
+TOPOLOGY = build_topology(
+    namespace="shop", name="emails", queue_type="Quorum", cluster="c1", version=(4, 0)
+)
+WORK = "tq.shop.emails"
+
+
+@pytest.fixture
+def rabbit() -> FakeRabbit:
+    return FakeRabbit()
+
+
+async def test_everything_of_the_topology_is_declared_and_bound(rabbit: FakeRabbit) -> None:
+    async with await FakeLink(rabbit).open_channel() as channel:
+        await channel.declare(TOPOLOGY)
+    assert rabbit.exchanges == {"taskqueue": "direct", "taskqueue.dlx": "topic"}
+    assert rabbit.queues == {queue.name: queue.arguments for queue in TOPOLOGY.all_queues}
+    assert rabbit.bindings == {
+        (queue.exchange, queue.routing_key, queue.name) for queue in TOPOLOGY.all_queues
+    }
+    assert not rabbit.channels[0].is_open
+
+
+async def test_a_refused_declaration_ends_with_rabbitmq_s_words(rabbit: FakeRabbit) -> None:
+    words = "PRECONDITION_FAILED - inequivalent arg 'x-queue-type' for queue"
+    rabbit.refuse[WORK] = ChannelClosedByBroker(406, words)
+    async with await FakeLink(rabbit).open_channel() as channel:
+        with pytest.raises(BrokerRefusedError, match=words) as caught:
+            await channel.declare(TOPOLOGY)
+        assert caught.value.reason == "DeclarationRefused"
+        with pytest.raises(BrokerRefusedError, match=words):
+            await channel.inspect("tqd.shop.emails")
+
+
+async def test_a_queue_is_inspected(rabbit: FakeRabbit) -> None:
+    rabbit.queues[WORK] = {}
+    rabbit.ready[WORK], rabbit.consumers[WORK] = 3, 2
+    async with await FakeLink(rabbit).open_channel() as channel:
+        assert await channel.inspect(WORK) == QueueState(ready=3, consumers=2)
+
+
+async def test_a_queue_that_is_not_there_is_none(rabbit: FakeRabbit) -> None:
+    async with await FakeLink(rabbit).open_channel() as channel:
+        assert await channel.inspect(WORK) is None
+
+
+async def test_a_queue_that_may_not_be_seen_is_not_taken_for_missing(rabbit: FakeRabbit) -> None:
+    rabbit.queues[WORK] = {}
+    rabbit.refuse[WORK] = ChannelClosedByBroker(403, "ACCESS_REFUSED - no")
+    async with await FakeLink(rabbit).open_channel() as channel:
+        with pytest.raises(BrokerRefusedError) as caught:
+            await channel.inspect(WORK)
+    assert caught.value.reason == "PermissionDenied"
+
+
+async def test_a_queue_whose_node_is_down_is_not_taken_for_missing(rabbit: FakeRabbit) -> None:
+    rabbit.queues[WORK] = {}
+    rabbit.refuse[WORK] = ChannelClosedByBroker(404, "NOT_FOUND - home node of queue is down")
+    async with await FakeLink(rabbit).open_channel() as channel:
+        with pytest.raises(BrokerRefusedError, match="home node"):
+            await channel.inspect(WORK)
+
+
+async def test_a_queue_is_deleted(rabbit: FakeRabbit) -> None:
+    rabbit.queues[WORK] = {}
+    async with await FakeLink(rabbit).open_channel() as channel:
+        await channel.delete_queue(WORK)
+    assert rabbit.queues == {}
+
+
+async def test_a_broker_that_goes_away_is_unavailable(rabbit: FakeRabbit) -> None:
+    link = FakeLink(rabbit)
+    async with await link.open_channel() as channel:
+        asyncio.get_running_loop().call_soon(rabbit.channels[0].die, StreamLostError("lost"))
+        with pytest.raises(BrokerUnavailableError, match="lost"):
+            await channel.declare(TOPOLOGY)
+
+
+async def test_a_broker_that_does_not_answer_is_unavailable(
+    rabbit: FakeRabbit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = FakeLink(rabbit)
+    async with await link.open_channel() as channel:
+        monkeypatch.setattr(rabbit.channels[0], "queue_delete", lambda **_: None)
+        begun = asyncio.get_running_loop().time()
+        with pytest.raises(BrokerUnavailableError, match="did not answer within 10 s"):
+            await channel.delete_queue(WORK)
+        assert asyncio.get_running_loop().time() - begun == pytest.approx(10, abs=0.1)
+
+
+async def test_a_channel_that_is_closed_already_is_unavailable(rabbit: FakeRabbit) -> None:
+    async with await FakeLink(rabbit).open_channel() as channel:
+        rabbit.channels[0].close()
+        with pytest.raises(BrokerUnavailableError):
+            await channel.inspect(WORK)

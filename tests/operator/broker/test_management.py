@@ -1,0 +1,233 @@
+"""The management API: users are made and repaired, and only when something differs."""
+
+import base64
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+from urllib.parse import unquote
+
+import httpx
+import pytest
+from tests.operator.builders import ADDRESS
+
+from taskqueue_operator.broker.management import Management
+from taskqueue_operator.errors import (
+    ManagementError,
+    ManagementRefusedError,
+    ManagementUnavailableError,
+)
+
+PERMISSIONS = {"configure": "^$", "write": "^w$", "read": "^r$"}
+TOPIC = {"exchange": "taskqueue.dlx", "write": "^w$", "read": "^$"}
+USER = "tq.shop.emails.0b9f3c1e"
+
+
+class Server:
+    """What a RabbitMQ answers: its users and permissions by path.
+
+    answer: answers everything instead, when set.
+    """
+
+    def __init__(self) -> None:
+        self.objects: dict[str, Any] = {}
+        self.requests: list[tuple[str, str]] = []
+        self.headers: list[httpx.Headers] = []
+        self.answer: Callable[[httpx.Request], httpx.Response] | None = None
+
+    def handle(self, request: httpx.Request) -> httpx.Response:
+        """Answer one request."""
+        path = request.url.raw_path.decode()
+        self.requests.append((request.method, path))
+        self.headers.append(request.headers)
+        if self.answer:
+            return self.answer(request)
+        name = path.removeprefix("/api/")
+        if request.method == "PUT":
+            body = json.loads(request.content)
+            topic = name.startswith("topic-permissions/")
+            self.objects[name] = [body] if topic else {"name": "x", **body}
+            return httpx.Response(201)
+        if name not in self.objects:
+            return httpx.Response(404, json={"error": "Object Not Found", "reason": "Not Found"})
+        if request.method == "DELETE":
+            del self.objects[name]
+            return httpx.Response(204)
+        return httpx.Response(200, json=self.objects[name])
+
+    @property
+    def writes(self) -> list[str]:
+        """Kinds of objects that were written, in order."""
+        return [path.split("/")[2] for method, path in self.requests if method == "PUT"]
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Server:
+    server = Server()
+
+    class Client(httpx.AsyncClient):
+        def __init__(self, **options: Any) -> None:
+            super().__init__(**options, transport=httpx.MockTransport(server.handle))
+
+    monkeypatch.setattr("taskqueue_operator.broker.management.httpx.AsyncClient", Client)
+    return server
+
+
+def management(**address: Any) -> Management:
+    return Management("http://h:15672/", replace(ADDRESS, **address))
+
+
+async def ensure(api: Management) -> None:
+    await api.ensure_user(USER, "hash", PERMISSIONS, TOPIC)
+
+
+async def test_a_user_is_made_with_its_permissions(server: Server) -> None:
+    await ensure(management())
+    assert server.objects == {
+        f"users/{USER}": {
+            "name": "x",
+            "password_hash": "hash",
+            "hashing_algorithm": "rabbit_password_hashing_sha256",
+            "tags": [],
+        },
+        f"permissions/%2F/{USER}": {"name": "x", **PERMISSIONS},
+        f"topic-permissions/%2F/{USER}": [TOPIC],
+    }
+
+
+async def test_a_user_that_is_right_is_not_written(server: Server) -> None:
+    await ensure(management())
+    server.requests.clear()
+    await ensure(management())
+    assert server.writes == []
+
+
+@pytest.mark.parametrize(
+    ("path", "change", "written"),
+    [
+        pytest.param(f"users/{USER}", {"password_hash": "x"}, "users", id="password"),
+        pytest.param(f"users/{USER}", {"tags": ["administrator"]}, "users", id="tags"),
+        pytest.param(f"permissions/%2F/{USER}", {"read": ".*"}, "permissions", id="permission"),
+    ],
+)
+async def test_only_what_drifted_is_repaired(
+    server: Server, path: str, change: dict[str, Any], written: str
+) -> None:
+    await ensure(management())
+    server.objects[path] |= change
+    server.requests.clear()
+    await ensure(management())
+    assert server.writes == [written]
+
+
+@pytest.mark.parametrize(
+    "stored", [[], [{**TOPIC, "write": ".*"}], [{**TOPIC, "exchange": "other"}]], ids=repr
+)
+async def test_a_topic_permission_that_drifted_is_repaired(
+    server: Server, stored: list[Any]
+) -> None:
+    await ensure(management())
+    server.objects[f"topic-permissions/%2F/{USER}"] = stored
+    server.requests.clear()
+    await ensure(management())
+    assert server.writes == ["topic-permissions"]
+
+
+async def test_the_vhost_is_one_part_of_the_path(server: Server) -> None:
+    await ensure(management(vhost="a/b ü"))
+    paths = [unquote(path) for path in server.objects if path.startswith("permissions")]
+    assert paths == [f"permissions/a/b ü/{USER}"]
+    assert all(path.count("/") == 2 for path in server.objects if path.startswith("permissions"))
+
+
+async def test_the_administrators_credentials_are_used(server: Server) -> None:
+    await ensure(management(username="ädmin", password="p:w"))
+    scheme, _, token = server.headers[0]["authorization"].partition(" ")
+    assert scheme == "Basic"
+    assert base64.b64decode(token).decode() == "ädmin:p:w"
+
+
+async def test_a_user_is_deleted_and_may_be_gone_already(server: Server) -> None:
+    api = management()
+    await ensure(api)
+    await api.delete_user(USER)
+    await api.delete_user(USER)
+    assert f"users/{USER}" not in server.objects
+
+
+def unreachable(request: httpx.Request) -> httpx.Response:
+    raise httpx.ConnectError("Connection refused", request=request)
+
+
+def slow(request: httpx.Request) -> httpx.Response:
+    raise httpx.ReadTimeout("", request=request)
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "words"),
+    [
+        pytest.param(unreachable, ManagementUnavailableError, "Connection refused", id="away"),
+        pytest.param(slow, ManagementUnavailableError, "ReadTimeout", id="too slow"),
+        pytest.param(
+            lambda _: httpx.Response(503, json={"error": "down"}),
+            ManagementUnavailableError,
+            "down (HTTP 503)",
+            id="503",
+        ),
+        pytest.param(
+            lambda _: httpx.Response(200, text="<html>"),
+            ManagementUnavailableError,
+            "is not RabbitMQ's management API",
+            id="something else",
+        ),
+        pytest.param(
+            lambda _: httpx.Response(401, json={"error": "x", "reason": "Not administrator user"}),
+            ManagementRefusedError,
+            "Not administrator user (HTTP 401)",
+            id="no administrator",
+        ),
+        pytest.param(
+            lambda _: httpx.Response(403, text="Forbidden by proxy"),
+            ManagementRefusedError,
+            "Forbidden (HTTP 403)",
+            id="no JSON",
+        ),
+        pytest.param(
+            lambda _: httpx.Response(400, json=["bad"]),
+            ManagementRefusedError,
+            "Bad Request (HTTP 400)",
+            id="JSON of another shape",
+        ),
+    ],
+)
+async def test_a_failure_is_named(
+    server: Server,
+    answer: Callable[[httpx.Request], httpx.Response],
+    kind: type[ManagementError],
+    words: str,
+) -> None:
+    server.answer = answer
+    with pytest.raises(kind) as caught:
+        await ensure(management())
+    assert words in str(caught.value)
+    assert "http://h:15672" in str(caught.value)
+    assert "top secret" not in str(caught.value)
+
+
+async def test_a_vhost_that_is_missing_is_a_refusal(server: Server) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.method == "PUT" and "/permissions/" in str(request.url):
+            return httpx.Response(404, json={"reason": "vhost_not_found"})
+        return httpx.Response(404 if request.method == "GET" else 201)
+
+    server.answer = answer
+    with pytest.raises(ManagementRefusedError, match="vhost_not_found"):
+        await ensure(management())
+
+
+@pytest.mark.parametrize("ca", ["no certificate", "# ü"])
+@pytest.mark.usefixtures("server")
+async def test_a_ca_that_cannot_be_read_is_a_failure_of_the_management_api(ca: str) -> None:
+    # Without TLS to the broker nobody has looked at the CA before.
+    with pytest.raises(ManagementError):
+        await ensure(management(ca=ca))

@@ -1,0 +1,67 @@
+"""Counts from the rows that `kubectl get` would print."""
+
+from typing import Any
+
+import pytest
+
+from taskqueue_api.taskqueue import TaskCounts
+from taskqueue_operator.domain.counting import Tally
+
+COLUMNS = ("Name", "Queue", "Handler", "Status", "Age")
+
+
+def page(*rows: tuple[str, str, str], columns: tuple[str, ...] = COLUMNS) -> dict[str, Any]:
+    """Return a Table of rows (name, queue, status)."""
+    cells = [
+        {"Name": name, "Queue": queue, "Handler": "echo", "Status": status, "Age": "1m"}
+        for name, queue, status in rows
+    ]
+    return {
+        "columnDefinitions": [{"name": name} for name in columns],
+        "rows": [{"cells": [cell.get(name, "") for name in columns]} for cell in cells],
+    }
+
+
+def test_pages_add_up_by_queue_and_phase() -> None:
+    tally = Tally()
+    tally.add_page(page(("a", "emails", "Pending"), ("b", "emails", "Running")))
+    tally.add_page(page(("c", "emails", "Pending"), ("d", "other", "Failed")))
+    tally.add_page(page(("e", "other", "Succeeded")))
+    assert tally.of("emails") == TaskCounts(pending=2, running=1)
+    assert tally.of("other") == TaskCounts(succeeded=1, failed=1)
+    assert tally.of("nobody") == TaskCounts()
+    assert tally.names == {"a", "b", "c", "d", "e"}
+
+
+@pytest.mark.parametrize("rows", [None, []], ids=["no rows", "empty rows"])
+def test_an_empty_page_counts_nothing(rows: list[Any] | None) -> None:
+    tally = Tally()
+    tally.add_page(page() | {"rows": rows})
+    assert tally == Tally()
+
+
+def test_columns_are_found_by_name_wherever_they_are() -> None:
+    tally = Tally()
+    tally.add_page(page(("a", "emails", "Failed"), columns=("Status", "Age", "Name", "Queue")))
+    assert tally.of("emails") == TaskCounts(failed=1)
+    assert tally.names == {"a"}
+
+
+def test_each_page_has_its_own_order_of_columns() -> None:
+    tally = Tally()
+    tally.add_page(page(("a", "emails", "Failed")))
+    tally.add_page(page(("b", "emails", "Failed"), columns=("Queue", "Status", "Name")))
+    assert tally.of("emails") == TaskCounts(failed=2)
+
+
+@pytest.mark.parametrize("missing", ["Name", "Queue", "Status"])
+def test_a_missing_column_is_named(missing: str) -> None:
+    columns = tuple(name for name in COLUMNS if name != missing)
+    with pytest.raises(ValueError, match=f"no column '{missing}'"):
+        Tally().add_page(page(("a", "emails", "Failed"), columns=columns))
+
+
+def test_a_phase_of_a_later_version_is_left_out() -> None:
+    tally = Tally()
+    tally.add_page(page(("a", "emails", "Cancelled"), ("b", "emails", "Pending")))
+    assert tally.of("emails") == TaskCounts(pending=1)

@@ -1,0 +1,167 @@
+"""What is to be done with a Task that waits."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from tests.operator.builders import CLUSTER, KEY, NOW, build_task, build_waiting
+
+from taskqueue_api.messages import parse_headers
+from taskqueue_api.task import PAYLOAD_MAX_BYTES
+from taskqueue_operator.domain.dispatching import (
+    Publication,
+    QueueKey,
+    WaitingTask,
+    build_headers,
+    decide_dispatched_through,
+    decide_publication,
+    decide_refusal,
+    encode_payload,
+    read_task,
+)
+
+SECOND = timedelta(seconds=1)
+CEILING = timedelta(minutes=5)
+
+
+@pytest.mark.parametrize(
+    ("listed", "created", "through", "expected"),
+    [
+        pytest.param(False, NOW - SECOND, None, Publication.FIRST, id="new, not listed"),
+        pytest.param(
+            False, NOW - SECOND, NOW, Publication.FIRST, id="not listed, whatever was dispatched"
+        ),
+        pytest.param(True, NOW, None, Publication.FIRST, id="created as we started"),
+        pytest.param(True, NOW + SECOND, NOW + 9 * SECOND, Publication.FIRST, id="created later"),
+        pytest.param(True, NOW - SECOND, NOW, Publication.KNOWN, id="known to be out"),
+        pytest.param(True, NOW - SECOND, NOW - SECOND, Publication.AGAIN, id="at the very moment"),
+        pytest.param(True, NOW - SECOND, NOW - 2 * SECOND, Publication.AGAIN, id="after it"),
+        pytest.param(True, NOW - SECOND, None, Publication.AGAIN, id="nothing known"),
+    ],
+)
+def test_decide_publication(
+    listed: bool, created: datetime, through: datetime | None, expected: Publication
+) -> None:
+    task = build_waiting(listed=listed, created=created)
+    assert decide_publication(task, dispatched_through=through, started=NOW) is expected
+
+
+@pytest.mark.parametrize(
+    ("oldest", "newest", "expected"),
+    [
+        pytest.param(None, None, None, id="nothing seen"),
+        pytest.param(None, NOW, NOW - 10 * SECOND, id="all confirmed"),
+        pytest.param(NOW - 60 * SECOND, NOW, NOW - 70 * SECOND, id="one unconfirmed"),
+    ],
+)
+def test_decide_dispatched_through(
+    oldest: datetime | None, newest: datetime | None, expected: datetime | None
+) -> None:
+    assert decide_dispatched_through(oldest_unconfirmed=oldest, newest_seen=newest) == expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        pytest.param({"payload": b"x" * PAYLOAD_MAX_BYTES}, None, id="payload at the limit"),
+        pytest.param(
+            {"payload": b"x" * (PAYLOAD_MAX_BYTES + 1)}, "PayloadTooLarge", id="one byte more"
+        ),
+        pytest.param({"timeout": None}, None, id="no timeout of its own"),
+        pytest.param({"timeout": CEILING}, None, id="timeout at the ceiling"),
+        pytest.param(
+            {"timeout": CEILING + timedelta(milliseconds=1)}, "TimeoutTooLong", id="above it"
+        ),
+    ],
+)
+def test_decide_refusal(changes: dict[str, Any], expected: str | None) -> None:
+    refusal = decide_refusal(build_waiting(**changes), CEILING)
+    assert (refusal and refusal.type) == expected
+
+
+def test_a_refusal_names_field_value_and_limit() -> None:
+    large = decide_refusal(build_waiting(payload=b"x" * 40_000), CEILING)
+    assert large
+    assert "spec.payload has 40000 bytes" in large.message
+    assert "32768" in large.message
+    long = decide_refusal(build_waiting(timeout=timedelta(minutes=6)), CEILING)
+    assert long
+    assert "spec.timeout is 360s; TaskQueue 'emails' allows at most 300s" in long.message
+
+
+def test_bytes_count_and_not_characters() -> None:
+    two_bytes_each = "ü" * (PAYLOAD_MAX_BYTES // 2)
+    assert decide_refusal(build_waiting(payload=encode_payload(two_bytes_each)), CEILING)
+    assert not decide_refusal(build_waiting(payload=encode_payload(two_bytes_each[1:])), CEILING)
+
+
+def test_a_task_is_read_whole() -> None:
+    body = build_task(
+        "welcome",
+        spec={"priority": 9, "timeout": "30s", "payload": {"to": ["ü"]}},
+        status={"run": 1, "dispatches": 3},
+    )
+    assert read_task(body, listed=True) == WaitingTask(
+        uid=body["metadata"]["uid"],
+        queue=QueueKey("shop", "emails"),
+        name="welcome",
+        created=NOW,
+        run=1,
+        dispatches=3,
+        handler="send_welcome",
+        priority=9,
+        timeout=timedelta(seconds=30),
+        payload='{"to":["ü"]}'.encode(),
+        listed=True,
+    )
+
+
+@pytest.mark.parametrize("status", [None, {}], ids=repr)
+def test_a_task_without_status_and_defaults_is_read_as_new(status: dict[str, Any] | None) -> None:
+    body = build_task()
+    body["spec"] = {"queue": "emails", "handler": "echo"}
+    body["status"] = status
+    task = read_task(body, listed=False)
+    assert (task.run, task.dispatches, task.priority, task.timeout) == (0, 1, 4, None)
+    assert task.payload == b"null"
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [None, {}, [], "", 0, False, {"名前": "東京", "n": [1, 2.5, None, True]}, "\u2028\x00"],
+    ids=repr,
+)
+def test_a_payload_comes_back_as_it_went(payload: Any) -> None:
+    encoded = encode_payload(payload)
+    assert json.loads(encoded) == payload
+    assert (
+        encoded
+        == json.dumps(json.loads(encoded), ensure_ascii=False)
+        .replace(", ", ",")
+        .replace(": ", ":")
+        .encode()
+    )
+
+
+@pytest.mark.parametrize(
+    ("timeout", "expected"),
+    [
+        pytest.param(None, CEILING, id="the queue's"),
+        pytest.param(timedelta(seconds=3), timedelta(seconds=3), id="its own"),
+    ],
+)
+def test_headers_say_which_publication_it_is(
+    timeout: timedelta | None, expected: timedelta
+) -> None:
+    task = build_waiting(run=2, dispatches=5, timeout=timeout)
+    headers = build_headers(task, CLUSTER, CEILING)
+    assert (headers.cluster, headers.namespace, headers.name) == (CLUSTER, *KEY[:1], "welcome")
+    assert (headers.run, headers.attempt, headers.dispatches) == (2, 1, 5)
+    assert headers.timeout == expected
+    assert headers.created == NOW.astimezone(UTC)
+    assert parse_headers(headers.to_amqp()) == headers
+
+
+def test_the_next_publication_is_one_higher() -> None:
+    assert build_waiting(dispatches=3).announced() == build_waiting(dispatches=4)

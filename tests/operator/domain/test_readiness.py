@@ -1,0 +1,216 @@
+"""A TaskQueue's conditions: the first fault makes Ready, with the part's own reason."""
+
+from typing import Any
+
+import pytest
+from tests.operator.builders import build_deployment_status
+
+from taskqueue_api.conditions import MESSAGE_MAX
+from taskqueue_operator.domain.readiness import (
+    Finding,
+    build_conditions,
+    decide_workers_ready,
+    find_pod_fault,
+)
+
+BROKER = Finding("True", "Declared", "declared")
+CREDENTIALS = Finding("True", "DedicatedUser", "own user")
+WORKERS = Finding("True", "WorkersReady", "2 of 2")
+
+REFUSED = Finding("False", "AuthenticationFailed", "wrong password")
+SHARED = Finding("False", "SharedSecret", "shared")
+NO_USER = Finding("False", "ManagementRefused", "no administrator")
+UNCHECKED = Finding("Unknown", "BrokerNotReady", "not checked")
+STARTING = Finding("False", "WorkersStarting", "0 of 2")
+
+
+def build_pod(name: str = "tq-emails-a", **status: Any) -> dict[str, Any]:
+    return {"metadata": {"name": name}, "status": status}
+
+
+def waiting(reason: str, message: str = "", last: str | None = None) -> dict[str, Any]:
+    """Return the status of a pod whose container waits."""
+    container: dict[str, Any] = {"state": {"waiting": {"reason": reason, "message": message}}}
+    if last is not None:
+        container["lastState"] = {"terminated": {"message": last}}
+    return {"containerStatuses": [container]}
+
+
+UNSCHEDULABLE: dict[str, Any] = {
+    "conditions": [
+        {"type": "PodScheduled", "reason": "Unschedulable", "message": "0/3 nodes are available"}
+    ]
+}
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        pytest.param({}, None, id="nothing known"),
+        pytest.param(waiting("ContainerCreating"), None, id="being created"),
+        pytest.param(waiting("PodInitializing"), None, id="being initialised"),
+        pytest.param({"containerStatuses": [{"state": {"running": {}}}]}, None, id="running"),
+        pytest.param(
+            UNSCHEDULABLE,
+            ("Unschedulable", "pod 'tq-emails-a': 0/3 nodes are available"),
+            id="no node",
+        ),
+        pytest.param(
+            waiting("ImagePullBackOff", "Back-off pulling image"),
+            ("ImagePullBackOff", "pod 'tq-emails-a': Back-off pulling image"),
+            id="no image",
+        ),
+        pytest.param(
+            waiting("CrashLoopBackOff", "back-off 10s", "no module named shop\n"),
+            ("CrashLoopBackOff", "pod 'tq-emails-a': no module named shop"),
+            id="the last words say more than the back-off",
+        ),
+        pytest.param(
+            waiting("CrashLoopBackOff", "back-off 10s", "x" * 500 + "end"),
+            ("CrashLoopBackOff", f"pod 'tq-emails-a': {'x' * 397}end"),
+            id="long last words: their end",
+        ),
+        pytest.param(
+            waiting("CreateContainerConfigError"),
+            ("CreateContainerConfigError", "pod 'tq-emails-a': CreateContainerConfigError"),
+            id="no message at all",
+        ),
+    ],
+)
+def test_a_pod_says_why_it_cannot_run(
+    status: dict[str, Any], expected: tuple[str, str] | None
+) -> None:
+    assert find_pod_fault([build_pod(**status)]) == expected
+
+
+def test_the_first_pod_by_name_speaks() -> None:
+    pods = [
+        build_pod("b", **waiting("ErrImagePull", "b")),
+        build_pod("a", **waiting("CrashLoopBackOff", "a")),
+    ]
+    assert find_pod_fault(pods) == ("CrashLoopBackOff", "pod 'a': a")
+    assert find_pod_fault(pods[::-1]) == find_pod_fault(pods)
+
+
+def deployment(conditions: list[dict[str, str]] | None = None, **numbers: int) -> dict[str, Any]:
+    found = build_deployment_status(**numbers)
+    found["status"]["conditions"] = conditions or []
+    return found
+
+
+REPLICA_FAILURE = [{"type": "ReplicaFailure", "status": "True", "message": "exceeded quota"}]
+
+
+@pytest.mark.parametrize(
+    ("found", "pods", "expected"),
+    [
+        pytest.param(deployment(), [], ("True", "WorkersReady", "2 of 2"), id="all ready"),
+        pytest.param(
+            deployment(ready=1), [], ("False", "WorkersStarting", "1 of 2"), id="one missing"
+        ),
+        pytest.param(
+            deployment(ready=1),
+            [build_pod(**waiting("ErrImagePull", "not found"))],
+            ("False", "ErrImagePull", "1 of 2 workers are ready: pod 'tq-emails-a': not found"),
+            id="a pod knows why",
+        ),
+        pytest.param(
+            deployment(REPLICA_FAILURE, ready=0),
+            [],
+            ("False", "PodsRefused", "exceeded quota"),
+            id="pods are refused",
+        ),
+        pytest.param(
+            deployment([{**REPLICA_FAILURE[0], "status": "False"}], ready=0),
+            [],
+            ("False", "WorkersStarting", "0 of 2"),
+            id="pods are no longer refused",
+        ),
+        pytest.param(
+            deployment(REPLICA_FAILURE, ready=0),
+            [build_pod(**UNSCHEDULABLE)],
+            ("False", "Unschedulable", "0 of 2"),
+            id="a pod comes before the Deployment",
+        ),
+        pytest.param(
+            deployment(updated=1), [], ("True", "RollingOut", "1 of 2"), id="old pods still serve"
+        ),
+        pytest.param(
+            deployment(generation=4),
+            [],
+            ("True", "RollingOut", "2 of 2"),
+            id="the controller has not seen the change",
+        ),
+        pytest.param(
+            deployment(generation=4, ready=1),
+            [],
+            ("False", "WorkersStarting", "1 of 2"),
+            id="not seen, and one missing",
+        ),
+        pytest.param(
+            {"metadata": {"generation": 1}},
+            [],
+            ("False", "WorkersStarting", "0 of 2"),
+            id="no status yet",
+        ),
+    ],
+)
+def test_workers_are_ready_when_all_wanted_ones_are_up_to_date(
+    found: dict[str, Any], pods: list[dict[str, Any]], expected: tuple[str, str, str]
+) -> None:
+    finding = decide_workers_ready(2, found, pods)
+    assert (finding.status, finding.reason) == expected[:2]
+    assert finding.message.startswith(expected[2])
+
+
+def test_no_workers_wanted_and_none_there_is_ready() -> None:
+    assert decide_workers_ready(0, deployment(desired=0, ready=0, updated=0), []).ok
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "reason"),
+    [
+        pytest.param({}, "True", "Ready", id="all is well"),
+        pytest.param({"broker": REFUSED}, "False", "AuthenticationFailed", id="broker"),
+        pytest.param({"credentials": NO_USER}, "False", "ManagementRefused", id="credentials"),
+        pytest.param({"workers": STARTING}, "False", "WorkersStarting", id="workers"),
+        pytest.param(
+            {"broker": REFUSED, "credentials": UNCHECKED, "workers": STARTING},
+            "False",
+            "AuthenticationFailed",
+            id="the broker comes first",
+        ),
+        pytest.param(
+            {"credentials": NO_USER, "workers": STARTING},
+            "False",
+            "ManagementRefused",
+            id="credentials come before workers",
+        ),
+        pytest.param({"credentials": SHARED}, "True", "Ready", id="a shared Secret only warns"),
+        pytest.param(
+            {"credentials": SHARED, "workers": STARTING},
+            "False",
+            "WorkersStarting",
+            id="a shared Secret hides no fault",
+        ),
+        pytest.param({"credentials": UNCHECKED}, "True", "Ready", id="unknown is no fault"),
+    ],
+)
+def test_ready_is_the_first_fault(changes: dict[str, Finding], status: str, reason: str) -> None:
+    parts = {"broker": BROKER, "credentials": CREDENTIALS, "workers": WORKERS} | changes
+    ready, broker, workers, credentials = build_conditions(7, **parts)
+    assert (ready.type, ready.status, ready.reason) == ("Ready", status, reason)
+    assert (broker.type, broker.reason) == ("BrokerReady", parts["broker"].reason)
+    assert (workers.type, workers.status) == ("WorkersReady", parts["workers"].status)
+    assert (credentials.type, credentials.message) == (
+        "WorkerCredentials",
+        parts["credentials"].message,
+    )
+    assert {item.observed_generation for item in (ready, broker, workers, credentials)} == {7}
+
+
+def test_a_message_of_any_length_fits_its_condition() -> None:
+    # The API server's refusal of a Deployment lists every fault of it.
+    workers = Finding("False", "ApiServerRefused", "x" * (MESSAGE_MAX + 1))
+    conditions = build_conditions(1, BROKER, CREDENTIALS, workers)
+    assert max(len(item.message) for item in conditions) == MESSAGE_MAX

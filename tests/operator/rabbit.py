@@ -1,0 +1,232 @@
+"""A RabbitMQ in memory, behind channels that look like pika's, for wiring only."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, cast
+
+import pika
+from pika import spec
+from pika.channel import Channel
+from pika.exceptions import ChannelClosedByBroker, ChannelClosedByClient, ChannelWrongStateError
+from tests.operator.builders import ADDRESS
+
+from taskqueue_operator.broker.link import Link
+from taskqueue_operator.domain.broker_address import BrokerAddress
+from taskqueue_operator.errors import BrokerError, BrokerUnavailableError
+
+
+class Frame(NamedTuple):
+    """A method frame, as far as anybody looks into it."""
+
+    method: Any
+
+
+class Sent(NamedTuple):
+    """A message that was published."""
+
+    key: str
+    properties: pika.BasicProperties
+    body: bytes
+    mandatory: bool
+
+    @property
+    def uid(self) -> str:
+        """UID of its Task."""
+        return str(self.properties.message_id)
+
+    @property
+    def dispatches(self) -> int:
+        """Which publication of its Task it is."""
+        headers: dict[str, Any] = dict(self.properties.headers or {})
+        return int(headers["x-tq-dispatches"])
+
+
+class FakeRabbit:
+    """Queues and what was published.
+
+    silent: routing keys whose messages are not confirmed.
+    refuse: by name of queue, the channel error that its declaration gets.
+    """
+
+    def __init__(self, *queues: str) -> None:
+        self.queues: dict[str, dict[str, Any]] = {name: {} for name in queues}
+        self.ready: dict[str, int] = {}
+        self.consumers: dict[str, int] = {}
+        self.exchanges: dict[str, str] = {}
+        self.bindings: set[tuple[str, str, str]] = set()
+        self.sent: list[Sent] = []
+        self.silent: set[str] = set()
+        self.refuse: dict[str, ChannelClosedByBroker] = {}
+        self.channels: list[FakeChannel] = []
+
+    def channel(self) -> Channel:
+        """Return a new channel, in pika's type."""
+        channel = FakeChannel(self)
+        self.channels.append(channel)
+        return cast("Channel", channel)
+
+    @property
+    def uids(self) -> list[str]:
+        """UIDs of the Tasks published, in order."""
+        return [item.uid for item in self.sent]
+
+
+class FakeChannel:
+    """What our code uses of pika's Channel; answers come in a later turn of the loop."""
+
+    def __init__(self, rabbit: FakeRabbit) -> None:
+        self.is_open = True
+        self.unconfirmed: list[int] = []
+        self._rabbit = rabbit
+        self._tags = 0
+        self._on_close: list[Callable[[Any, BaseException], None]] = []
+        self._on_return: Callable[..., None] | None = None
+        self._on_confirm: Callable[[Frame], None] | None = None
+
+    def add_on_close_callback(self, callback: Callable[[Any, BaseException], None]) -> None:
+        self._on_close.append(callback)
+
+    def add_on_return_callback(self, callback: Callable[..., None]) -> None:
+        self._on_return = callback
+
+    def confirm_delivery(
+        self, ack_nack_callback: Callable[[Frame], None], callback: Callable[[Any], None]
+    ) -> None:
+        self._on_confirm = ack_nack_callback
+        self._answer(callback, spec.Confirm.SelectOk())
+
+    def basic_publish(
+        self,
+        exchange: str,  # noqa: ARG002 - as pika's
+        routing_key: str,
+        body: bytes,
+        properties: pika.BasicProperties,
+        mandatory: bool = False,
+    ) -> None:
+        self._check()
+        self._tags += 1
+        self._rabbit.sent.append(Sent(routing_key, properties, body, mandatory))
+        self.unconfirmed.append(self._tags)
+        if routing_key in self._rabbit.silent:
+            return
+        loop = asyncio.get_running_loop()
+        if routing_key not in self._rabbit.queues:
+            loop.call_soon(self._return, properties, body)
+        loop.call_soon(self.ack, self._tags)
+
+    def ack(self, tag: int, *, multiple: bool = False) -> None:
+        """Confirm."""
+        self._confirm(spec.Basic.Ack(tag, multiple))
+
+    def nack(self, tag: int, *, multiple: bool = False) -> None:
+        """Say that the message could not be taken."""
+        self._confirm(spec.Basic.Nack(tag, multiple))
+
+    def die(self, error: BaseException) -> None:
+        """Close at once, with a reason."""
+        self.is_open = False
+        for callback in self._on_close:
+            callback(self, error)
+
+    def close(self) -> None:
+        self._check()
+        self.is_open = False
+        error = ChannelClosedByClient(0, "Normal shutdown")
+        asyncio.get_running_loop().call_soon(self.die, error)
+
+    def exchange_declare(
+        self, *, exchange: str, exchange_type: str, durable: bool, callback: Callable[[Any], None]
+    ) -> None:
+        self._check()
+        assert durable
+        self._rabbit.exchanges[exchange] = exchange_type
+        self._answer(callback, spec.Exchange.DeclareOk())
+
+    def queue_declare(
+        self,
+        *,
+        queue: str,
+        callback: Callable[[Any], None],
+        passive: bool = False,
+        durable: bool = False,
+        arguments: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._check()
+        rabbit = self._rabbit
+        error = rabbit.refuse.get(queue)
+        if passive and queue not in rabbit.queues:
+            error = ChannelClosedByBroker(404, f"NOT_FOUND - no queue '{queue}' in vhost '/'")
+        if error:
+            asyncio.get_running_loop().call_soon(self.die, error)
+            return
+        if not passive:
+            assert durable
+            rabbit.queues.setdefault(queue, dict(arguments or {}))
+        ready, consumers = rabbit.ready.get(queue, 0), rabbit.consumers.get(queue, 0)
+        self._answer(callback, spec.Queue.DeclareOk(queue, ready, consumers))
+
+    def queue_bind(
+        self, *, queue: str, exchange: str, routing_key: str, callback: Callable[[Any], None]
+    ) -> None:
+        self._check()
+        self._rabbit.bindings.add((exchange, routing_key, queue))
+        self._answer(callback, spec.Queue.BindOk())
+
+    def queue_delete(self, *, queue: str, callback: Callable[[Any], None]) -> None:
+        self._check()
+        self._rabbit.queues.pop(queue, None)
+        self._answer(callback, spec.Queue.DeleteOk(0))
+
+    def _check(self) -> None:
+        if not self.is_open:
+            raise ChannelWrongStateError("Channel is closed.")
+
+    def _answer(self, callback: Callable[[Any], None], method: Any) -> None:
+        asyncio.get_running_loop().call_soon(callback, Frame(method))
+
+    def _return(self, properties: pika.BasicProperties, body: bytes) -> None:
+        if self.is_open and self._on_return:
+            self._on_return(self, spec.Basic.Return(312, "NO_ROUTE"), properties, body)
+
+    def _confirm(self, method: Any) -> None:
+        if self.is_open and self._on_confirm:
+            covered = [
+                tag
+                for tag in self.unconfirmed
+                if tag == method.delivery_tag or (method.multiple and tag <= method.delivery_tag)
+            ]
+            self.unconfirmed = [tag for tag in self.unconfirmed if tag not in covered]
+            self._on_confirm(Frame(method))
+
+
+class FakeLink(Link):
+    """A connection to a FakeRabbit, open from the start."""
+
+    def __init__(
+        self,
+        rabbit: FakeRabbit,
+        address: BrokerAddress = ADDRESS,
+        version: tuple[int, int] = (4, 0),
+    ) -> None:
+        self.rabbit = rabbit
+        self.address = address
+        self.version = version
+        self.fault: BrokerError | None = None
+        self.connected = asyncio.Event()
+        self.connected.set()
+        self._tried = asyncio.Event()
+        self._tried.set()
+
+    def lose(self, fault: BrokerError | None = None) -> None:
+        """Lose the connection with all its channels."""
+        self.fault = fault or BrokerUnavailableError("BrokerUnreachable", "gone")
+        self.connected.clear()
+        for channel in self.rabbit.channels:
+            if channel.is_open:
+                channel.die(ConnectionResetError("gone"))
+
+    async def open_raw_channel(self) -> Channel:
+        await asyncio.sleep(0)
+        if self.fault:
+            raise self.fault
+        return self.rabbit.channel()

@@ -1,0 +1,71 @@
+"""Brokers whose one connection is a fake, and whose management API is one in memory."""
+
+from tests.operator.builders import build_rng
+from tests.operator.rabbit import FakeLink
+
+from taskqueue_operator.broker.link import Link
+from taskqueue_operator.broker.management import Management
+from taskqueue_operator.cluster.client import ClusterClient
+from taskqueue_operator.domain.broker_address import BrokerAddress
+from taskqueue_operator.domain.dispatching import QueueKey
+from taskqueue_operator.errors import ManagementError
+from taskqueue_operator.services.brokers import Brokers
+from taskqueue_operator.settings import SecretKey
+
+DEFAULT_SECRET = SecretKey("infra", "rabbit-default")
+
+
+class FakeManagement(Management):
+    """Users in a dictionary: their hash, permissions and topic permission.
+
+    error: what every call raises.
+    """
+
+    def __init__(self) -> None:
+        self.users: dict[str, tuple[str, dict[str, str], dict[str, str]]] = {}
+        self.error: ManagementError | None = None
+
+    async def ensure_user(
+        self,
+        username: str,
+        password_hash: str,
+        permissions: dict[str, str],
+        topic: dict[str, str],
+    ) -> None:
+        if self.error:
+            raise self.error
+        self.users[username] = (password_hash, permissions, topic)
+
+    async def delete_user(self, username: str) -> None:
+        if self.error:
+            raise self.error
+        self.users.pop(username, None)
+
+
+class FakeBrokers(Brokers):
+    """Chooses as the real ones do; every address leads to one connection."""
+
+    def __init__(self, cluster: ClusterClient, link: FakeLink) -> None:
+        super().__init__(
+            cluster=cluster,
+            default_secret=DEFAULT_SECRET,
+            rng=build_rng(),
+            on_change=lambda _keys, _link: None,
+        )
+        self.link = link
+        self.api = FakeManagement()
+        self.used: set[QueueKey] = set()
+
+    def use(self, key: QueueKey, address: BrokerAddress) -> Link:
+        self.link.address = address
+        self.used.add(key)
+        return self.link
+
+    def link_of(self, key: QueueKey) -> Link | None:
+        return self.link if key in self.used else None
+
+    def release(self, key: QueueKey) -> None:
+        self.used.discard(key)
+
+    async def management(self, address: BrokerAddress) -> Management:  # noqa: ARG002
+        return self.api

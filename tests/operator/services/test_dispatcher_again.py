@@ -1,0 +1,310 @@
+"""What is published again, what is not, and what the next operator is told."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from tests.operator.builders import KEY, NOW
+from tests.operator.clock import settle
+from tests.operator.rabbit import FakeLink
+from tests.operator.services.dispatching import EARLIER, SECOND, WORK, World, lose_channel
+
+from taskqueue_api.messages import TaskUid
+from taskqueue_operator.errors import ClusterUnavailableError
+from taskqueue_operator.services.dispatcher import LIST_SECONDS
+
+
+async def test_a_name_used_again_is_another_task(world: World) -> None:
+    world.open()
+    world.create("a")
+    await settle()
+    world.dispatcher.task_left(TaskUid("uid-a"))
+    world.create("a", uid="uid-a2")
+    await settle()
+    assert world.rabbit.uids == ["uid-a", "uid-a2"]
+
+
+async def test_an_unroutable_task_goes_back_and_is_published_when_the_queue_opens_again(
+    world: World,
+) -> None:
+    del world.rabbit.queues[WORK]
+    world.open()
+    world.create("a")
+    await settle()
+    assert world.troubles == [KEY]
+    await asyncio.sleep(10)
+    assert len(world.rabbit.sent) == 1
+    assert world.dispatched("a") == ("False", "Unroutable")
+    world.rabbit.queues[WORK] = {}
+    world.open()
+    await asyncio.sleep(10)
+    assert world.rabbit.uids == ["uid-a", "uid-a"]
+    assert [item.dispatches for item in world.rabbit.sent] == [1, 1]
+    assert world.dispatched("a") == ("True", "Published")
+
+
+async def test_an_unsure_publication_is_announced_and_made_once_10_s_later(world: World) -> None:
+    world.rabbit.silent.add(WORK)
+    world.open()
+    world.create("a")
+    await lose_channel(world)
+    await asyncio.sleep(9.9)
+    assert world.status("a")["dispatches"] == 2
+    assert world.rabbit.uids == ["uid-a"]
+    await asyncio.sleep(60)
+    assert [(item.uid, item.dispatches) for item in world.rabbit.sent] == [
+        ("uid-a", 1),
+        ("uid-a", 2),
+    ]
+    assert world.rabbit.sent[1].body == world.rabbit.sent[0].body
+    assert world.troubles == [KEY]
+
+
+async def test_a_task_that_left_pending_meanwhile_is_not_published_again(world: World) -> None:
+    world.rabbit.silent.add(WORK)
+    world.open()
+    world.create("a", "b")
+    await lose_channel(world)
+    await asyncio.sleep(1)
+    world.leave("a")
+    await asyncio.sleep(60)
+    assert world.rabbit.uids == ["uid-a", "uid-b", "uid-b"]
+
+
+async def test_a_task_whose_start_we_have_not_heard_of_is_not_published_again(
+    world: World,
+) -> None:
+    world.rabbit.silent.add(WORK)
+    world.open()
+    world.create("a")
+    world.cluster.find("Task", "a")["status"]["phase"] = "Running"
+    await lose_channel(world)
+    await asyncio.sleep(60)
+    assert world.rabbit.uids == ["uid-a"]
+    assert world.status("a")["dispatches"] == 1
+
+
+async def test_a_task_that_starts_before_its_confirm_is_forgotten(world: World) -> None:
+    world.rabbit.silent.add(WORK)
+    world.open()
+    world.create("a")
+    await settle()
+    world.leave("a")
+    await lose_channel(world)
+    await asyncio.sleep(60)
+    assert world.rabbit.uids == ["uid-a"]
+    assert world.cluster.requests == []
+
+
+async def test_the_channel_of_a_silent_queue_is_given_up_and_its_tasks_published_again(
+    world: World,
+) -> None:
+    world.rabbit.silent.add(WORK)
+    world.open()
+    world.create("a")
+    await asyncio.sleep(29)
+    world.dispatcher.give_up_silent_channels()
+    await settle()
+    assert [channel.is_open for channel in world.rabbit.channels] == [True]
+    await asyncio.sleep(2)
+    world.dispatcher.give_up_silent_channels()
+    await settle()
+    assert [channel.is_open for channel in world.rabbit.channels] == [False]
+    world.rabbit.silent.clear()
+    world.open()
+    await asyncio.sleep(60)
+    assert [item.dispatches for item in world.rabbit.sent] == [1, 2]
+
+
+async def test_a_publication_that_rabbitmq_could_not_take_is_unsure(world: World) -> None:
+    world.rabbit.silent.add(WORK)
+    world.open()
+    world.create("a")
+    await settle()
+    world.rabbit.channels[0].nack(1)
+    world.rabbit.silent.clear()
+    await settle()
+    world.open()
+    await asyncio.sleep(60)
+    assert [item.dispatches for item in world.rabbit.sent] == [1, 2]
+
+
+async def test_the_end_waits_for_what_is_in_flight(world: World) -> None:
+    world.rabbit.silent.add(WORK)
+    world.open()
+    world.create("a", "b")
+    await settle()
+    loop = asyncio.get_running_loop()
+    loop.call_later(2, world.rabbit.channels[0].ack, 1)
+    begun = loop.time()
+    await world.dispatcher.stop(5)
+    assert loop.time() - begun == pytest.approx(5, abs=0.1)
+    # a is confirmed, b is not: it alone is published again by the next operator.
+    assert world.dispatcher.dispatched_through(KEY) == NOW - 10 * SECOND
+
+
+async def test_dispatched_through_is_the_oldest_unconfirmed_less_10_s(world: World) -> None:
+    assert world.dispatcher.dispatched_through(KEY) is None
+    world.create("old", created=NOW - 60 * SECOND)
+    world.create("new", created=NOW)
+    assert world.dispatcher.dispatched_through(KEY) == NOW - 70 * SECOND
+    world.open()
+    await settle()
+    assert world.dispatcher.dispatched_through(KEY) == NOW - 10 * SECOND
+    world.rabbit.silent.add(WORK)
+    world.create("newer", created=NOW + 60 * SECOND)
+    await settle()
+    assert world.dispatcher.dispatched_through(KEY) == NOW + 50 * SECOND
+
+
+async def test_dispatched_through_is_the_newest_seen_also_when_all_have_left(world: World) -> None:
+    world.open()
+    world.create("a")
+    await settle()
+    world.leave("a")
+    assert world.dispatcher.dispatched_through(KEY) == NOW - 10 * SECOND
+
+
+async def test_dispatched_through_is_unknown_while_tasks_are_being_listed(world: World) -> None:
+    world.open(through=NOW)
+    world.create("b", created=EARLIER, listed=True)
+    await asyncio.sleep(LIST_SECONDS - 1)
+    assert world.dispatcher.dispatched_through(KEY) is None
+    world.create("a", created=EARLIER, listed=True)
+    await asyncio.sleep(LIST_SECONDS - 1)
+    assert world.dispatcher.dispatched_through(KEY) is None
+    await asyncio.sleep(1)
+    assert world.dispatcher.dispatched_through(KEY) == EARLIER - 10 * SECOND
+
+
+async def test_a_task_known_to_be_out_is_not_published(world: World) -> None:
+    world.open(through=NOW - 60 * SECOND)
+    world.create("known", created=NOW - 61 * SECOND, listed=True)
+    world.create("unsure", created=NOW - 60 * SECOND, listed=True)
+    world.create("new", created=NOW, listed=True)
+    await settle()
+    assert world.rabbit.uids == ["uid-new"]
+    await asyncio.sleep(60)
+    assert [(item.uid, item.dispatches) for item in world.rabbit.sent] == [
+        ("uid-new", 1),
+        ("uid-unsure", 2),
+    ]
+
+
+async def test_a_known_task_that_was_told_it_is_held_is_told_that_it_is_not(world: World) -> None:
+    # The broker was away for a while at start; the Task is in its queue all the same.
+    world.create("known", created=EARLIER, listed=True)
+    await asyncio.sleep(10)
+    assert world.dispatched("known") == ("False", "QueueNotFound")
+    world.open(through=NOW)
+    await asyncio.sleep(10)
+    assert world.rabbit.sent == []
+    assert world.dispatched("known") == ("True", "Published")
+
+
+async def test_a_lost_queue_brings_back_only_what_was_out(world: World) -> None:
+    world.open()
+    world.create("out")
+    await settle()
+    world.dispatcher.hold(KEY, "QueueNotReady", "gone")
+    world.create("held")
+    world.dispatcher.queue_lost(KEY)
+    world.open()
+    await asyncio.sleep(60)
+    assert [(item.uid, item.dispatches) for item in world.rabbit.sent] == [
+        ("uid-out", 1),
+        ("uid-held", 1),
+        ("uid-out", 2),
+    ]
+
+
+async def test_what_was_in_a_deleted_taskqueue_waits_for_its_successor(world: World) -> None:
+    world.open()
+    world.create("a")
+    await settle()
+    world.dispatcher.close_queue(KEY)
+    await asyncio.sleep(60)
+    assert world.dispatched("a") == ("False", "QueueNotFound")
+    world.open()
+    await asyncio.sleep(60)
+    assert [item.dispatches for item in world.rabbit.sent] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind"),
+    [
+        pytest.param({"payload": "x" * 32767}, "PayloadTooLarge", id="payload"),
+        pytest.param({"timeout": "6m"}, "TimeoutTooLong", id="timeout"),
+    ],
+)
+async def test_a_task_that_can_never_run_is_failed_and_not_published(
+    world: World, changes: dict[str, Any], kind: str
+) -> None:
+    world.open()
+    world.create("bad", spec=changes)
+    world.create("good")
+    await asyncio.sleep(60)
+    assert world.rabbit.uids == ["uid-good"]
+    assert world.status("bad")["phase"] == "Failed"
+    assert world.status("bad")["error"]["type"] == kind
+    assert [event[:2] for event in world.cluster.events] == [("Warning", kind)]
+
+
+async def test_a_refusal_that_is_not_written_yet_holds_dispatched_through_back(
+    world: World,
+) -> None:
+    # Else the next operator takes the Task for published, and it waits for ever.
+    world.cluster.gates["patch"] = asyncio.Event()
+    world.open()
+    world.create("bad", spec={"timeout": "6m"}, created=NOW)
+    world.create("good", created=NOW + 60 * SECOND)
+    await settle()
+    assert world.dispatcher.dispatched_through(KEY) == NOW - 10 * SECOND
+
+
+async def test_what_is_in_flight_on_an_old_connection_does_not_hold_the_new_one(
+    world: World,
+) -> None:
+    world.rabbit.silent.add(WORK)
+    world.open()
+    world.create("a")
+    await settle()
+    world.open(link=FakeLink(world.rabbit))
+    await settle()
+    world.rabbit.silent.clear()
+    world.create("b")
+    await settle()
+    assert world.rabbit.uids == ["uid-a", "uid-b"]
+    assert world.troubles == []
+    await asyncio.sleep(60)
+    assert [(item.uid, item.dispatches) for item in world.rabbit.sent] == [
+        ("uid-a", 1),
+        ("uid-b", 1),
+        ("uid-a", 2),
+    ]
+
+
+async def test_what_is_in_flight_stays_so_when_the_queue_is_held_and_opened_again(
+    world: World,
+) -> None:
+    world.rabbit.silent.add(WORK)
+    world.open()
+    world.create("a")
+    await settle()
+    world.dispatcher.hold(KEY, "QueueNotReady", "looked at")
+    world.open()
+    await settle()
+    assert world.rabbit.channels[0].is_open
+    world.rabbit.channels[0].ack(1)
+    await asyncio.sleep(60)
+    assert world.rabbit.uids == ["uid-a"]
+
+
+async def test_an_announcement_waits_for_the_api_server(world: World) -> None:
+    world.cluster.faults["patch"] = [ClusterUnavailableError(503, "away")] * 3
+    world.rabbit.silent.add(WORK)
+    world.open()
+    world.create("a")
+    await lose_channel(world)
+    await asyncio.sleep(120)
+    assert [item.dispatches for item in world.rabbit.sent] == [1, 2]

@@ -1,0 +1,331 @@
+"""A TaskQueue is reconciled whole: broker, credentials, workers, and its conditions say how."""
+
+import asyncio
+import copy
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from pika.exceptions import ChannelClosedByBroker
+from tests.operator.builders import (
+    KEY,
+    NOW,
+    build_secret,
+    build_task,
+)
+from tests.operator.clock import settle
+from tests.operator.services.reconciling import World
+
+from taskqueue_operator.errors import (
+    BrokerRefusedError,
+    ClusterError,
+    ClusterUnavailableError,
+    ManagementUnavailableError,
+    NamespaceTerminatingError,
+)
+
+WORK = "tq.shop.emails"
+EARLIER = NOW - timedelta(minutes=10)
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    world = World()
+    yield world
+    world.requests.stop()
+    await world.dispatcher.stop(0)
+    await settle()
+
+
+async def test_everything_is_made_and_the_conditions_say_so(world: World) -> None:
+    assert await world.reconcile() == {
+        "Ready": ("False", "WorkersStarting"),
+        "BrokerReady": ("True", "Declared"),
+        "WorkersReady": ("False", "WorkersStarting"),
+        "WorkerCredentials": ("True", "DedicatedUser"),
+    }
+    assert set(world.rabbit.queues) == {"taskqueue.unrouted", WORK, "tqd.shop.emails"}
+    assert set(world.brokers.api.users) == {"tq.shop.emails.0b9f3c1e"}
+    assert {(kind, name) for kind, _, name in world.cluster.objects} == {
+        ("Secret", "rabbit"),
+        ("TaskQueue", "emails"),
+        ("Secret", "tq-emails-broker"),
+        ("ServiceAccount", "tq-emails"),
+        ("Role", "tq-emails"),
+        ("RoleBinding", "tq-emails"),
+        ("Deployment", "tq-emails"),
+    }
+
+
+async def test_it_is_ready_when_its_workers_are(world: World) -> None:
+    await world.reconcile()
+    world.workers_ready()
+    await asyncio.sleep(1)
+    assert (await world.conditions())["Ready"] == ("True", "Ready")
+    status = world.cluster.find("TaskQueue", "emails")["status"]
+    assert status["workers"] == {
+        "desired": 1,
+        "replicas": 1,
+        "ready": 1,
+        "selector": "app.kubernetes.io/name=taskqueue-worker,"
+        "app.kubernetes.io/managed-by=taskqueue-operator,taskqueue.dev/queue=emails",
+    }
+
+
+async def test_a_second_reconcile_writes_nothing(world: World) -> None:
+    await world.reconcile()
+    world.workers_ready()
+    await asyncio.sleep(1)
+    await world.conditions()
+    world.cluster.requests.clear()
+    for _ in range(3):
+        await world.queues.reconcile(KEY)
+        await world.board.flush()
+    assert {item.verb for item in world.cluster.requests} == {"get"}
+
+
+async def test_waiting_tasks_are_published_once_the_queue_is_there(world: World) -> None:
+    world.dispatcher.task_waiting(world.cluster.add(build_task("a")), listed=False)
+    await settle()
+    assert world.rabbit.sent == []
+    await world.reconcile()
+    await settle()
+    assert world.rabbit.uids == ["uid-a"]
+
+
+async def test_what_the_operator_before_published_is_not_published_again(world: World) -> None:
+    world.rabbit.queues[WORK] = {}
+    body = world.cluster.add(build_task("a", created=EARLIER))
+    world.dispatcher.task_waiting(body, listed=True)
+    await world.reconcile(status={"dispatchedThrough": "2026-01-02T11:59:00Z"})
+    await asyncio.sleep(60)
+    assert world.rabbit.sent == []
+
+
+async def test_what_a_wiped_broker_lost_while_no_operator_ran_is_published_again(
+    world: World,
+) -> None:
+    # dispatchedThrough says that it was published; but the queue is not there any more.
+    body = world.cluster.add(build_task("a", created=EARLIER))
+    world.dispatcher.task_waiting(body, listed=True)
+    await world.reconcile(status={"dispatchedThrough": "2026-01-02T11:59:00Z"})
+    await asyncio.sleep(60)
+    assert [(item.uid, item.dispatches) for item in world.rabbit.sent] == [("uid-a", 2)]
+
+
+async def test_what_a_wiped_broker_lost_is_published_again(world: World) -> None:
+    await world.reconcile()
+    world.dispatcher.task_waiting(world.cluster.add(build_task("a")), listed=False)
+    await settle()
+    world.rabbit.queues.clear()
+    await world.queues.reconcile(KEY)
+    await asyncio.sleep(60)
+    assert [item.dispatches for item in world.rabbit.sent] == [1, 2]
+
+
+MISSING = {"broker": {"secretRef": {"name": "missing"}}}
+
+
+@pytest.mark.parametrize(
+    ("spec", "reason"),
+    [
+        pytest.param(MISSING, "SecretNotFound", id="no such Secret"),
+        pytest.param({"broker": {}}, "SecretNotFound", id="no default Secret"),
+        pytest.param({"broker": {"secretRef": {"name": "bad"}}}, "SecretInvalid", id="bad Secret"),
+    ],
+)
+async def test_a_wrong_secret_is_a_condition(
+    world: World, spec: dict[str, Any], reason: str
+) -> None:
+    world.cluster.add(build_secret("bad", {"uri": "redis://h"}))
+    conditions = await world.reconcile(spec=spec)
+    assert conditions["Ready"] == conditions["BrokerReady"] == ("False", reason)
+    assert conditions["WorkerCredentials"] == ("Unknown", "BrokerNotReady")
+
+
+async def test_a_secret_that_may_not_be_read_is_a_condition(world: World) -> None:
+    # Such as a default Secret outside the namespaces that the operator watches.
+    world.cluster.faults["get"] = [ClusterError(403, "secrets is forbidden")]
+    conditions = await world.reconcile()
+    assert conditions["Ready"][0] == "False"
+    message = world.cluster.find("TaskQueue", "emails")["status"]["conditions"][0]["message"]
+    assert "secrets is forbidden" in message
+
+
+async def test_a_broker_that_refuses_us_is_a_condition_and_its_tasks_are_held(
+    world: World,
+) -> None:
+    world.link.lose(BrokerRefusedError("AuthenticationFailed", "refused user or password"))
+    world.dispatcher.task_waiting(world.cluster.add(build_task("a")), listed=False)
+    conditions = await world.reconcile()
+    assert conditions["Ready"] == ("False", "AuthenticationFailed")
+    assert world.rabbit.sent == []
+
+
+async def test_rabbitmq_s_own_words_reach_the_condition(world: World) -> None:
+    words = "PRECONDITION_FAILED - inequivalent arg 'x-queue-type'"
+    world.rabbit.queues[WORK] = {}
+    world.rabbit.refuse["tqd.shop.emails"] = ChannelClosedByBroker(406, words)
+    conditions = await world.reconcile()
+    assert conditions["Ready"] == ("False", "DeclarationRefused")
+    status = world.cluster.find("TaskQueue", "emails")["status"]
+    assert words in status["conditions"][0]["message"]
+
+
+async def test_a_broker_that_is_away_does_not_roll_the_workers(world: World) -> None:
+    await world.reconcile()
+    world.workers_ready()
+    before = world.secret_version
+    generation = world.deployment["metadata"]["generation"]
+    world.link.lose()
+    conditions = await world.reconcile()
+    assert conditions["Ready"] == ("False", "BrokerUnreachable")
+    assert world.secret_version == before
+    assert world.deployment["metadata"]["generation"] == generation
+
+
+async def test_a_new_password_rolls_the_workers(world: World) -> None:
+    world.brokers.api.error = ManagementUnavailableError("away")
+    conditions = await world.reconcile()
+    assert conditions["WorkerCredentials"] == ("False", "SharedSecret")
+    before = world.secret_version
+    world.cluster.add(build_secret(data={"uri": "amqp://admin:new@rabbit.shop.svc"}))
+    await world.reconcile()
+    assert world.secret_version != before
+
+
+async def test_a_name_that_is_taken_is_a_condition(world: World) -> None:
+    world.cluster.add(
+        {"kind": "Deployment", "metadata": {"name": "tq-emails", "namespace": "shop", "uid": "x"}}
+    )
+    conditions = await world.reconcile()
+    assert conditions["WorkersReady"] == ("False", "NameTaken")
+
+
+async def test_a_refusal_by_the_api_server_is_a_condition(world: World) -> None:
+    world.cluster.faults["apply"] = [ClusterError(403, "violates PodSecurity")]
+    conditions = await world.reconcile()
+    assert conditions["WorkersReady"] == ("False", "ApiServerRefused")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [ClusterUnavailableError(503, "away"), NamespaceTerminatingError(403, "ends")],
+    ids=["away", "namespace ends"],
+)
+async def test_an_api_server_that_cannot_answer_changes_no_condition(
+    world: World, error: ClusterError
+) -> None:
+    world.cluster.faults["apply"] = [error]
+    assert await world.reconcile() == {}
+
+
+async def test_what_failed_is_tried_again_by_itself(world: World) -> None:
+    await world.reconcile(spec=MISSING)
+    world.cluster.add(build_secret("missing"))
+    await asyncio.sleep(5)
+    assert (await world.conditions())["BrokerReady"] == ("True", "Declared")
+
+
+@pytest.mark.parametrize("kind", ["Deployment", "ServiceAccount", "Role", "RoleBinding"])
+async def test_a_child_that_somebody_deleted_comes_back(world: World, kind: str) -> None:
+    await world.reconcile()
+    world.workers_ready()
+    await asyncio.sleep(1)
+    body = world.cluster.objects.pop((kind, "shop", "tq-emails"))
+    world.queues.child_seen(body, deleted=True)
+    await asyncio.sleep(1)
+    assert (kind, "shop", "tq-emails") in world.cluster.objects
+
+
+async def test_a_deployment_that_somebody_changed_is_put_right(world: World) -> None:
+    await world.reconcile()
+    body = world.deployment
+    body["spec"]["replicas"] = 9
+    body["metadata"]["generation"] += 1
+    world.queues.child_seen(copy.deepcopy(body), deleted=False)
+    await asyncio.sleep(1)
+    assert world.deployment["spec"]["replicas"] == 1
+
+
+async def test_a_secret_that_somebody_changed_is_put_right_at_the_next_resync(
+    world: World,
+) -> None:
+    await world.reconcile()
+    right = copy.deepcopy(world.cluster.find("Secret", "tq-emails-broker")["data"])
+    secret = world.cluster.find("Secret", "tq-emails-broker")
+    secret["data"]["extra"] = "eA=="
+    secret["metadata"]["resourceVersion"] = "999"
+    await world.queues.reconcile(KEY)
+    assert world.cluster.find("Secret", "tq-emails-broker")["data"] == right
+
+
+async def test_a_child_of_nobody_disturbs_nobody(world: World) -> None:
+    body = {"kind": "Role", "metadata": {"name": "x", "namespace": "shop", "uid": "u"}}
+    body["metadata"] |= {"resourceVersion": "1"}  # type: ignore[operator] # a dict
+    world.queues.child_seen(body, deleted=False)
+    await asyncio.sleep(1)
+    assert world.cluster.requests == []
+
+
+async def test_a_lost_connection_holds_the_queue_and_has_it_looked_at(world: World) -> None:
+    await world.reconcile()
+    world.link.lose()
+    world.queues.broker_changed([KEY], world.link)
+    world.dispatcher.task_waiting(world.cluster.add(build_task("a")), listed=False)
+    await asyncio.sleep(10)
+    assert (await world.conditions())["Ready"] == ("False", "BrokerUnreachable")
+    world.link.fault = None
+    world.link.connected.set()
+    world.queues.broker_changed([KEY], world.link)
+    await asyncio.sleep(10)
+    assert world.rabbit.uids == ["uid-a"]
+
+
+async def test_a_taskqueue_that_is_being_deleted_is_left_alone(world: World) -> None:
+    await world.reconcile(metadata={"deletionTimestamp": "2026-01-02T12:00:00Z"})
+    assert world.rabbit.queues == {}
+    assert world.cluster.requests == []
+
+
+async def test_a_taskqueue_that_is_gone_is_forgotten(world: World) -> None:
+    await world.reconcile()
+    assert world.queues.known() == [KEY]
+    world.queues.gone(world.cluster.find("TaskQueue", "emails"))
+    world.queues.gone(world.cluster.find("TaskQueue", "emails"))
+    assert world.queues.known() == []
+    assert world.brokers.used == set()
+    world.cluster.requests.clear()
+    await asyncio.sleep(100)
+    await world.queues.reconcile(KEY)
+    assert world.cluster.requests == []
+
+
+async def test_an_error_of_our_own_is_a_condition_and_is_tried_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(world.rabbit, "channel", lambda: 1 / 0)
+    assert (await world.reconcile())["Ready"] == ("False", "InternalError")
+    monkeypatch.undo()
+    await asyncio.sleep(5)
+    assert (await world.conditions())["Ready"] == ("False", "WorkersStarting")
+
+
+async def test_a_deletion_that_was_missed_is_repaired_by_verifying(world: World) -> None:
+    await world.reconcile()
+    del world.cluster.objects["Role", "shop", "tq-emails"]
+    await world.queues.reconcile(KEY)
+    assert ("Role", "shop", "tq-emails") not in world.cluster.objects
+    await world.queues.verify(KEY)
+    assert ("Role", "shop", "tq-emails") in world.cluster.objects
+
+
+async def test_a_copy_of_an_owned_object_is_nobodys_business(world: World) -> None:
+    await world.reconcile()
+    copied = copy.deepcopy(world.deployment)
+    copied["metadata"] |= {"name": "copy", "uid": "copy"}
+    world.cluster.requests.clear()
+    world.queues.child_seen(copied, deleted=False)
+    await asyncio.sleep(0.5)
+    assert world.cluster.requests == []

@@ -1,0 +1,289 @@
+"""Deleting a TaskQueue: what its policy says, and never without an end."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from pika.exceptions import ChannelClosedByBroker
+from tests.operator.builders import (
+    CLUSTER,
+    DEFAULTS,
+    KEY,
+    NOW,
+    OWNER,
+    build_rng,
+    build_secret,
+    build_spec,
+    build_task,
+    build_taskqueue,
+)
+from tests.operator.clock import settle
+from tests.operator.fakes import FakeCluster
+from tests.operator.rabbit import FakeLink, FakeRabbit
+from tests.operator.services.brokers import FakeBrokers
+
+from taskqueue_operator.domain.workers import build_deployment
+from taskqueue_operator.errors import (
+    BrokerRefusedError,
+    BrokerUnavailableError,
+    ClusterError,
+    ClusterUnavailableError,
+    ManagementUnavailableError,
+    OperatorError,
+)
+from taskqueue_operator.services.credentials import Credentials
+from taskqueue_operator.services.dispatcher import Dispatcher
+from taskqueue_operator.services.task_writer import TaskWriter
+from taskqueue_operator.services.teardown import PATIENCE, NotYetError, Teardown
+
+WORK, DEAD = "tq.shop.emails", "tqd.shop.emails"
+USER = "tq.shop.emails.0b9f3c1e"
+LATER = NOW + PATIENCE
+AWAY = BrokerUnavailableError("BrokerUnreachable", "cannot be reached")
+
+
+class World:
+    """A TaskQueue whose deletion began at NOW."""
+
+    def __init__(self) -> None:
+        self.rabbit = FakeRabbit("taskqueue.unrouted", WORK, DEAD, "tq.shop.other")
+        self.cluster = FakeCluster(
+            build_secret(), build_deployment(OWNER, build_spec(), DEFAULTS, "hash")
+        )
+        self.brokers = FakeBrokers(self.cluster, FakeLink(self.rabbit))
+        self.brokers.api.users = {USER: ("", {}, {}), "other": ("", {}, {})}
+        self.dispatcher = Dispatcher(
+            cluster_uid=CLUSTER,
+            started=NOW,
+            writer=TaskWriter(self.cluster, build_rng()),
+            on_trouble=lambda _key: None,
+        )
+        self.teardown = Teardown(
+            cluster=self.cluster,
+            brokers=self.brokers,
+            credentials=Credentials(self.cluster, self.brokers),
+            dispatcher=self.dispatcher,
+        )
+
+    async def run(
+        self,
+        policy: str = "DeleteIfEmpty",
+        after: timedelta = timedelta(),
+        status: dict[str, Any] | None = None,
+    ) -> None:
+        """Tear down, so long after the deletion began."""
+        body = build_taskqueue(
+            status=status,
+            spec={"deletionPolicy": policy},
+            metadata={"deletionTimestamp": "2026-01-02T12:00:00Z"},
+        )
+        try:
+            await self.teardown.run(body, NOW + after)
+        finally:
+            await self.dispatcher.stop(0)
+            await settle()
+
+    @property
+    def left(self) -> set[str]:
+        """The TaskQueue's queues that are still there."""
+        return {WORK, DEAD} & set(self.rabbit.queues)
+
+    @property
+    def told(self) -> list[str]:
+        """Reasons of Events."""
+        return [event[1] for event in self.cluster.events]
+
+
+@pytest.fixture
+async def world() -> World:
+    return World()
+
+
+@pytest.mark.parametrize(
+    ("policy", "ready", "left", "told"),
+    [
+        pytest.param("Delete", {}, set(), [], id="Delete, empty"),
+        pytest.param("Delete", {WORK: 5, DEAD: 5}, set(), [], id="Delete, with messages"),
+        pytest.param("DeleteIfEmpty", {}, set(), [], id="DeleteIfEmpty, empty"),
+        pytest.param(
+            "DeleteIfEmpty", {WORK: 5}, {WORK}, ["QueueKept"], id="DeleteIfEmpty, work left"
+        ),
+        pytest.param(
+            "DeleteIfEmpty", {DEAD: 1}, {DEAD}, ["QueueKept"], id="DeleteIfEmpty, dead letters"
+        ),
+        pytest.param(
+            "DeleteIfEmpty",
+            {WORK: 1, DEAD: 1},
+            {WORK, DEAD},
+            ["QueueKept", "QueueKept"],
+            id="DeleteIfEmpty, both",
+        ),
+        pytest.param("Retain", {}, {WORK, DEAD}, [], id="Retain, empty"),
+        pytest.param("Retain", {WORK: 5}, {WORK, DEAD}, [], id="Retain, with messages"),
+    ],
+)
+async def test_the_policy_decides_about_queues(
+    world: World, policy: str, ready: dict[str, int], left: set[str], told: list[str]
+) -> None:
+    world.rabbit.ready = ready
+    await world.run(policy)
+    assert world.left == left
+    assert world.told == told
+    assert set(world.brokers.api.users) == {"other"}
+    assert {"taskqueue.unrouted", "tq.shop.other"} <= set(world.rabbit.queues)
+
+
+async def test_a_kept_queue_is_named_with_what_it_holds(world: World) -> None:
+    world.rabbit.ready = {WORK: 5}
+    await world.run()
+    assert "queue 'tq.shop.emails' holds 5 messages" in world.cluster.events[0][2]
+
+
+async def test_workers_are_stopped_and_nothing_more_is_published(world: World) -> None:
+    world.dispatcher.task_waiting(build_task(), listed=False)
+    await world.run()
+    assert world.cluster.count("delete", "Deployment") == 1
+    assert ("Deployment", "shop", "tq-emails") not in world.cluster.objects
+    assert world.rabbit.sent == []
+
+
+@pytest.mark.parametrize(
+    "error",
+    [None, ClusterError(403, "forbidden"), ClusterUnavailableError(503, "away")],
+    ids=["gone already", "forbidden", "away"],
+)
+async def test_workers_that_cannot_be_stopped_stop_nothing(
+    world: World, error: ClusterError | None
+) -> None:
+    if error:
+        world.cluster.faults["delete"] = [error]
+    else:
+        del world.cluster.objects["Deployment", "shop", "tq-emails"]
+    await world.run()
+    assert world.left == set()
+
+
+async def test_workers_that_still_consume_are_waited_for_a_minute(world: World) -> None:
+    world.rabbit.consumers = {WORK: 2}
+    with pytest.raises(NotYetError, match="2 workers still consume"):
+        await world.run()
+    with pytest.raises(NotYetError):
+        await world.run(after=PATIENCE - timedelta(seconds=1))
+    assert world.left == {WORK, DEAD}
+    await world.run(after=PATIENCE)
+    assert world.left == {WORK}
+    assert world.told == ["QueueKept"]
+
+
+async def test_delete_waits_for_nobody(world: World) -> None:
+    world.rabbit.consumers = {WORK: 2}
+    await world.run("Delete")
+    assert world.left == set()
+
+
+async def test_queues_that_are_gone_already_are_fine(world: World) -> None:
+    world.rabbit.queues.clear()
+    world.brokers.api.users.clear()
+    await world.run()
+    assert world.told == []
+
+
+def break_link(world: World, error: Any) -> None:
+    world.brokers.link.lose(error)
+
+
+def break_channel(world: World, error: Any) -> None:
+    world.rabbit.refuse[WORK] = error
+
+
+def break_cluster(world: World, error: Any) -> None:
+    world.cluster.faults["get"] = [error] * 3
+
+
+@pytest.mark.parametrize(
+    ("how", "error"),
+    [
+        pytest.param(break_link, AWAY, id="the broker is away"),
+        pytest.param(
+            break_link,
+            BrokerRefusedError("AuthenticationFailed", "cannot be reached"),
+            id="the broker refuses us",
+        ),
+        pytest.param(
+            break_channel,
+            ChannelClosedByBroker(403, "cannot be reached"),
+            id="permission denied",
+        ),
+        pytest.param(
+            break_cluster,
+            ClusterUnavailableError(503, "cannot be reached"),
+            id="the API server is away",
+        ),
+    ],
+)
+async def test_what_is_away_is_waited_for_a_minute_and_then_left(
+    world: World, how: Any, error: OperatorError
+) -> None:
+    how(world, error)
+    with pytest.raises(NotYetError, match="cannot be reached"):
+        await world.run()
+    with pytest.raises(NotYetError):
+        await world.run(after=PATIENCE - timedelta(seconds=1))
+    assert world.told == []
+    await world.run(after=PATIENCE)
+    assert world.told == ["BrokerObjectsLeft"]
+    message = world.cluster.events[0][2]
+    assert WORK in message
+    assert DEAD in message
+    assert "cannot be reached" in message
+
+
+async def test_a_user_that_cannot_be_deleted_is_waited_for_and_then_left(world: World) -> None:
+    world.brokers.api.error = ManagementUnavailableError("cannot be reached")
+    with pytest.raises(NotYetError, match="cannot be reached"):
+        await world.run()
+    await world.run(after=PATIENCE)
+    assert world.left == set()
+    assert world.told == ["BrokerObjectsLeft"]
+    assert f"user '{USER}' could not be deleted" in world.cluster.events[0][2]
+
+
+async def test_workers_that_shared_a_secret_have_no_user_to_delete(world: World) -> None:
+    world.brokers.api.error = ManagementUnavailableError("cannot be reached")
+    shared = {"type": "WorkerCredentials", "status": "False", "reason": "SharedSecret"}
+    await world.run(status={"conditions": [shared]})
+    assert world.told == []
+    assert world.left == set()
+
+
+async def test_a_secret_that_is_gone_ends_it_at_once(world: World) -> None:
+    del world.cluster.objects["Secret", "shop", "rabbit"]
+    await world.run()
+    assert world.told == ["BrokerObjectsLeft"]
+    assert world.left == {WORK, DEAD}
+
+
+async def test_without_the_secret_an_open_connection_does(world: World) -> None:
+    del world.cluster.objects["Secret", "shop", "rabbit"]
+    world.brokers.used.add(KEY)
+    await world.run()
+    assert world.left == set()
+    assert world.told == []
+
+
+async def test_an_event_that_cannot_be_posted_does_not_keep_the_taskqueue(world: World) -> None:
+    world.cluster.faults["event"] = [ClusterError(403, "forbidden")]
+    world.rabbit.ready = {WORK: 1}
+    await world.run()
+    assert world.told == []
+
+
+async def test_what_broke_off_half_way_is_finished_by_the_next_try(world: World) -> None:
+    world.rabbit.refuse[DEAD] = ChannelClosedByBroker(405, "RESOURCE_LOCKED")
+    with pytest.raises(NotYetError, match="RESOURCE_LOCKED"):
+        await world.run()
+    assert world.left == {DEAD}
+    world.rabbit.refuse.clear()
+    await world.run()
+    assert world.left == set()
+    assert set(world.brokers.api.users) == {"other"}
