@@ -42,7 +42,7 @@ stands here too (tasks get, tasks/status patch, pods get), so `escalate` and `bi
   verbs: [get, list]
 - apiGroups: [""]
   resources: [events]
-  verbs: [create, patch]
+  verbs: [create]
 {{- end -}}
 
 {{/* The UID of kube-system is the cluster's identity. */}}
