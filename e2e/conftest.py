@@ -1,0 +1,107 @@
+"""What the end-to-end tests share: a cluster, the installed release, a namespace for each."""
+
+import re
+import uuid
+from collections.abc import Callable, Iterator
+from typing import cast
+
+import pytest
+
+from e2e.api import Api
+from e2e.demo import SYSTEM_NAMESPACE, image_builds, install_chart, run_node
+from e2e.kubectl import Helm, Kubectl
+from e2e.manifests import namespace
+from e2e.recorder import Recorder, start_recorder
+from e2e.space import Space
+from e2e.system import OPERATOR, RABBITMQ, System, rabbit_of_release
+
+TEST_SECONDS = 180
+_ROLLOUT_SECONDS = 180
+
+MakeSpace = Callable[[], Space]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give tests that name none a timeout fit for a real cluster.
+
+    It is of the test alone: the first one's fixtures bring up everything, and have timeouts too.
+    """
+    for item in items:
+        if item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(TEST_SECONDS, func_only=True))
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Api]:
+    """Give a cluster that is up, with the project's images of these sources."""
+    run_node("up")
+    run_node("images")
+    api = Api()
+    yield api
+    api.close()
+
+
+@pytest.fixture(scope="session")
+def release(cluster: Api) -> Api:
+    """Give a cluster with the release that `make demo` installs too, not yet ready perhaps."""
+    install_chart(Helm(), image_builds()["operator"])
+    return cluster
+
+
+@pytest.fixture(scope="module")
+def kubectl(release: Api) -> Iterator[Kubectl]:  # noqa: ARG001 - it installs the definitions
+    """Give kubectl in a namespace of a module's own: the definitions are there, nothing more."""
+    cluster = Kubectl(f"plain-{uuid.uuid4().hex[:6]}")
+    cluster.apply([namespace(cluster.namespace)])
+    yield cluster
+    cluster.run("delete", "namespace", cluster.namespace, "--wait=false")
+
+
+@pytest.fixture(scope="session")
+def system(release: Api) -> System:
+    """Give the release, ready; it serves all namespaces."""
+    kubectl = Kubectl(SYSTEM_NAMESPACE)
+    for workload in (f"statefulset/{RABBITMQ}", f"deployment/{OPERATOR}"):
+        kubectl.wait_rollout(workload, timeout_seconds=_ROLLOUT_SECONDS)
+    return System(release, rabbit_of_release(release))
+
+
+@pytest.fixture(scope="session")
+def recorder(cluster: Api) -> Recorder:
+    """Give the pod that handlers tell of their runs."""
+    return start_recorder(cluster)
+
+
+@pytest.fixture(scope="module")
+def make_space(
+    system: System, recorder: Recorder, request: pytest.FixtureRequest
+) -> Iterator[MakeSpace]:
+    """Give a function that creates a namespace; those of a module are deleted at its end."""
+    spaces: list[Space] = []
+    module = cast(pytest.Module, request.node).name
+    stem = re.sub(r"[^a-z]+", "-", module.rpartition("/")[2].removesuffix(".py").lower())
+
+    def make() -> Space:
+        space = Space(f"{stem}-{uuid.uuid4().hex[:6]}", system, recorder)
+        space.create()
+        spaces.append(space)
+        return space
+
+    yield make
+    for space in spaces:
+        remove(space)
+
+
+@pytest.fixture
+def space(system: System, recorder: Recorder, request: pytest.FixtureRequest) -> Iterator[Space]:
+    """Give a namespace of the test's own."""
+    name = re.sub(r"[^a-z]+", "-", request.node.name.removeprefix("test_").lower())
+    created = Space(f"t-{name[:24].strip('-')}-{uuid.uuid4().hex[:6]}", system, recorder)
+    created.create()
+    yield created
+    remove(created)
+
+
+def remove(space: Space) -> None:
+    """Delete a namespace, without waiting for its end."""
+    Kubectl().run("delete", "namespace", space.name, "--wait=false", "--ignore-not-found")

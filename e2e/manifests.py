@@ -1,0 +1,136 @@
+"""Objects for scenarios: valid by default, each caller gives what differs."""
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+from e2e.kubectl import CHECKOUT
+
+API_VERSION = "taskqueue.dev/v1beta1"
+HANDLERS_CONFIG = "handlers"
+"""ConfigMap with the modules of `e2e/mounted`, which are mounted at /app of workers."""
+
+WORKER_IMAGE = "localhost/taskqueue-worker:dev"
+ABSENT = object()
+"""As a change of `edited`: the field is taken away."""
+
+_MOUNTED = CHECKOUT / "e2e" / "mounted"
+
+
+def taskqueue(name: str, workers: Mapping[str, Any] | None = None, **spec: Any) -> dict[str, Any]:
+    """Return a TaskQueue of the example handlers. workers: merged over these, field by field."""
+    handlers = {"python": {"module": "taskqueue_worker.examples"}}
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "TaskQueue",
+        "metadata": {"name": name},
+        "spec": {"timeout": "20s", "workers": {"handlers": handlers, **(workers or {})}, **spec},
+    }
+
+
+def task(name: str, queue: str, handler: str = "echo", **spec: Any) -> dict[str, Any]:
+    """Return a Task. spec: payload, priority, timeout."""
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "Task",
+        "metadata": {"name": name},
+        "spec": {"queue": queue, "handler": handler, **spec},
+    }
+
+
+def scenario_workers(recorder_url: str, **workers: Any) -> dict[str, Any]:
+    """Return `spec.workers` that run the handlers of `e2e/mounted/handlers.py`."""
+    return {
+        "handlers": {"python": {"module": "handlers"}},
+        "template": mounted_template(recorder_url),
+        **workers,
+    }
+
+
+def mounted_template(recorder_url: str) -> dict[str, Any]:
+    """Return a worker template that mounts `e2e/mounted` and says where runs are recorded."""
+    return {
+        "env": [{"name": "RECORDER_URL", "value": recorder_url}],
+        "volumes": [{"name": "handlers", "configMap": {"name": HANDLERS_CONFIG}}],
+        "volumeMounts": [{"name": "handlers", "mountPath": "/app", "readOnly": True}],
+    }
+
+
+def mounted_config(name: str = HANDLERS_CONFIG) -> dict[str, Any]:
+    """Return the ConfigMap with what lies in `e2e/mounted`."""
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": name},
+        "data": {path.name: path.read_text(encoding="utf-8") for path in _MOUNTED.iterdir()},
+    }
+
+
+def secret(name: str, data: Mapping[str, str]) -> dict[str, Any]:
+    """Return a Secret with text values."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": name},
+        "stringData": dict(data),
+    }
+
+
+def amqp_only(name: str, address: str) -> list[dict[str, Any]]:
+    """Return a Service that leads to a broker's AMQP port, and not to its management API."""
+    port = {"name": "amqp", "port": 5672, "protocol": "TCP"}
+    labels = {"kubernetes.io/service-name": name}
+    return [
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": name},
+            "spec": {"ports": [port]},
+        },
+        {
+            "apiVersion": "discovery.k8s.io/v1",
+            "kind": "EndpointSlice",
+            "metadata": {"name": name, "labels": labels},
+            "addressType": "IPv4",
+            "ports": [port],
+            "endpoints": [{"addresses": [address], "conditions": {"ready": True}}],
+        },
+    ]
+
+
+def namespace(name: str) -> dict[str, Any]:
+    """Return a namespace that takes restricted pods only."""
+    labels = {"pod-security.kubernetes.io/enforce": "restricted", "e2e": "true"}
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
+
+
+def restricted_pod(container: Mapping[str, Any], **pod: Any) -> dict[str, Any]:
+    """Return the spec of a pod of one container that a restricted namespace takes."""
+    security = {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    return {
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": 1,
+        "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+        "containers": [{"securityContext": security, **container}],
+        **pod,
+    }
+
+
+def edited(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a copy of an object with fields set, by dotted path."""
+    document = copy.deepcopy(dict(base))
+    for path, value in changes.items():
+        *parents, last = path.split(".")
+        place = document
+        for key in parents:
+            place = place.setdefault(key, {})
+        if value is ABSENT:
+            place.pop(last)
+        else:
+            place[last] = value
+    return document

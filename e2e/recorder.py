@@ -1,0 +1,92 @@
+"""A pod that keeps what handlers tell it: which attempt of which Task ran, and where."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from e2e.api import Api
+from e2e.kubectl import Kubectl
+from e2e.manifests import (
+    HANDLERS_CONFIG,
+    WORKER_IMAGE,
+    mounted_config,
+    namespace,
+    restricted_pod,
+)
+
+NAMESPACE = "e2e-recorder"
+_NAME = "recorder"
+_PORT = 8080
+_START_SECONDS = 120
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a handler told. event: `run`, or `start` and `end`."""
+
+    event: str
+    uid: str
+    attempt: int
+    name: str
+    pod: str
+    payload: Any
+
+
+class Recorder:
+    """The recorder, as the scenarios see it. url: for pods, and from here."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def runs(self, namespace: str, event: str = "run") -> list[Run]:
+        """Return what the handlers of a namespace told, oldest first."""
+        answer = httpx.get(f"{self.url}/{namespace}", timeout=30, trust_env=False)
+        answer.raise_for_status()
+        entries = [Run(**json.loads(line)) for line in answer.content.splitlines() if line]
+        return [entry for entry in entries if entry.event == event]
+
+    def let_go(self, namespace: str) -> None:
+        """Let the handlers of a namespace end that hold."""
+        answer = httpx.post(f"{self.url}/{namespace}/gate", content=b"go", trust_env=False)
+        answer.raise_for_status()
+
+
+def start_recorder(api: Api) -> Recorder:
+    """Start the recorder in a namespace of its own; it forgets what an earlier one kept."""
+    kubectl = Kubectl(NAMESPACE)
+    kubectl.apply([namespace(NAMESPACE)])
+    kubectl.run("delete", "pod", _NAME, "--ignore-not-found", "--grace-period=0", "--force")
+    container = {
+        "name": _NAME,
+        "image": WORKER_IMAGE,
+        "imagePullPolicy": "Never",
+        "command": ["python3", "/app/recorder.py"],
+        "ports": [{"containerPort": _PORT}],
+        "readinessProbe": {"httpGet": {"path": "/ready", "port": _PORT}, "periodSeconds": 1},
+        "volumeMounts": [{"name": "code", "mountPath": "/app"}],
+    }
+    volumes = [{"name": "code", "configMap": {"name": HANDLERS_CONFIG}}]
+    labels = {"app": _NAME}
+    kubectl.apply(
+        [
+            mounted_config(),
+            {
+                "apiVersion": "v1",
+                "kind": "Pod",
+                "metadata": {"name": _NAME, "labels": labels},
+                "spec": restricted_pod(container, volumes=volumes),
+            },
+            {
+                "apiVersion": "v1",
+                "kind": "Service",
+                "metadata": {"name": _NAME},
+                "spec": {"selector": labels, "ports": [{"port": _PORT}]},
+            },
+        ]
+    )
+    wait = ("wait", "--for=condition=Ready", f"pod/{_NAME}", f"--timeout={_START_SECONDS}s")
+    kubectl.run(*wait, timeout_seconds=_START_SECONDS + 10)
+    address = api.get("Service", NAMESPACE, _NAME)["spec"]["clusterIP"]
+    return Recorder(f"http://{address}:{_PORT}")

@@ -1,0 +1,183 @@
+"""The installed release: operator and broker, and ways to break them."""
+
+import json
+import os
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from e2e.api import Api, Object
+from e2e.demo import RELEASE, SYSTEM_NAMESPACE
+from e2e.kubectl import Kubectl, wait_for
+from e2e.rabbit import Rabbit, rabbit_of_secret
+
+OPERATOR = f"{RELEASE}-operator"
+RABBITMQ = f"{RELEASE}-rabbitmq"
+PORT = 8080
+_COMPONENT = "app.kubernetes.io/component=operator"
+_READY_SECONDS = 120
+
+
+@dataclass(frozen=True)
+class System:
+    """What the chart installed."""
+
+    api: Api
+    rabbit: Rabbit
+
+    @property
+    def kubectl(self) -> Kubectl:
+        """kubectl in the release's namespace."""
+        return Kubectl(SYSTEM_NAMESPACE)
+
+    def operator_pods(self) -> list[Object]:
+        """Return the operator's pods, but for those being deleted."""
+        pods = self.api.list("Pod", SYSTEM_NAMESPACE, labelSelector=_COMPONENT)
+        return [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
+
+    def operator_pod(self) -> Object:
+        """Return the operator's pod."""
+        (pod,) = self.operator_pods()
+        return pod
+
+    def wait_operator(self) -> Object:
+        """Return the operator's pod, once there is one and it is ready."""
+
+        def ready() -> Object | None:
+            pods = self.operator_pods()
+            return pods[0] if len(pods) == 1 and is_ready(pods[0]) else None
+
+        return wait_for(
+            ready,
+            timeout_seconds=_READY_SECONDS,
+            describe=lambda: "no operator is ready\n" + self.kubectl.diagnose(),
+        )
+
+    def delete_operator(self, *, force: bool = False) -> None:
+        """Delete the operator's pod, and wait for its successor."""
+        grace = 0 if force else None
+        self.api.delete("Pod", SYSTEM_NAMESPACE, name_of(self.operator_pod()), grace=grace)
+        self.wait_operator()
+
+    def kill_operator(self) -> None:
+        """Kill the operator's process, and wait until it has been restarted."""
+        pod = self.operator_pod()
+        restarts = restarts_of(pod)
+        kill_process(pod, "taskqueue_operator")
+        wait_for(
+            lambda: restarts_of(self.operator_pod()) > restarts,
+            timeout_seconds=_READY_SECONDS,
+            describe=lambda: "the operator was not restarted\n" + self.kubectl.diagnose(),
+        )
+        self.wait_operator()
+
+    def scale_operator(self, replicas: int) -> None:
+        """Run so many operators: 0 or 1."""
+        self.kubectl.run("scale", "deployment", OPERATOR, f"--replicas={replicas}")
+        if replicas:
+            self.wait_operator()
+        else:
+            wait_for(
+                lambda: not self.api.list("Pod", SYSTEM_NAMESPACE, labelSelector=_COMPONENT),
+                timeout_seconds=_READY_SECONDS,
+                describe=lambda: "the operator does not stop\n" + self.kubectl.diagnose(),
+            )
+
+    def logs(self) -> list[dict[str, Any]]:
+        """Return the operator's log so far, a record per line."""
+        return parse_log(self.api.log(SYSTEM_NAMESPACE, name_of(self.operator_pod())))
+
+    def describe_log(self, namespace: str, lines: int = 40) -> str:
+        """Return the end of the operator's log, as far as it is about a namespace."""
+        text = self.kubectl.run("logs", f"deployment/{OPERATOR}", "--tail=2000")
+        about = [line for line in text.splitlines() if namespace in line or '"ERROR"' in line]
+        return "\n".join(about[-lines:])
+
+    def get(self, path: str) -> httpx.Response:
+        """Ask the operator's own HTTP server."""
+        return ask_pod(self.operator_pod(), path)
+
+    def metric(self, name: str) -> float | None:
+        """Return a metric of the operator. name: with labels, as it shows them."""
+        return read_metric(self.get("/metrics").text, name)
+
+
+def rabbit_of_release(api: Api) -> Rabbit:
+    """Return the broker of the chart, as its administrator."""
+    return rabbit_of_secret(api, SYSTEM_NAMESPACE, f"{RABBITMQ}-default-user", RABBITMQ)
+
+
+def ask_pod(pod: Mapping[str, Any], path: str) -> httpx.Response:
+    """Ask the HTTP server of a pod."""
+    return httpx.get(f"http://{pod['status']['podIP']}:{PORT}{path}", timeout=20, trust_env=False)
+
+
+def read_metric(text: str, name: str) -> float | None:
+    """Return a metric's value; None: it is not there."""
+    for line in text.splitlines():
+        if line.startswith(f"{name} "):
+            return float(line.split()[-1])
+    return None
+
+
+def parse_log(text: str) -> list[dict[str, Any]]:
+    """Return the records of a JSON log; lines that are none are left out."""
+    records = []
+    for line in text.splitlines():
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(record, dict):
+            records.append(record)
+    return records
+
+
+def is_ready(pod: Mapping[str, Any]) -> bool:
+    """Return whether a pod is ready."""
+    conditions = pod.get("status", {}).get("conditions", [])
+    return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
+
+
+def restarts_of(pod: Mapping[str, Any]) -> int:
+    """Return how often the container of a pod was restarted."""
+    return sum(one["restartCount"] for one in pod["status"].get("containerStatuses", []))
+
+
+def name_of(body: Mapping[str, Any]) -> str:
+    """Return an object's name."""
+    return str(body["metadata"]["name"])
+
+
+def kill_process(pod: Mapping[str, Any], module: str) -> None:
+    """Kill the main process of a pod by SIGKILL.
+
+    From inside its namespaces the kernel protects a container's first process from that. The
+    node's processes are this machine's, with kind too. Raises LookupError when there is none.
+    """
+    os.kill(_find_process(pod, module), signal.SIGKILL)
+
+
+def stop_process(pod: Mapping[str, Any], module: str) -> None:
+    """Send SIGTERM to the main process of a pod. Raises LookupError when there is none."""
+    os.kill(_find_process(pod, module), signal.SIGTERM)
+
+
+def _find_process(pod: Mapping[str, Any], module: str) -> int:
+    uid = pod["metadata"]["uid"]
+    spellings = (uid, uid.replace("-", "_"))
+    for folder in Path("/proc").iterdir():
+        if not folder.name.isdecimal():
+            continue
+        try:
+            command = (folder / "cmdline").read_bytes().split(b"\0")
+            groups = (folder / "cgroup").read_text()
+        except OSError:
+            continue  # it has just ended
+        if command[1:3] == [b"-m", module.encode()] and any(one in groups for one in spellings):
+            return int(folder.name)
+    raise LookupError(f"pod {name_of(pod)} runs no process of {module}")

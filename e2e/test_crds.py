@@ -1,0 +1,392 @@
+"""The generated definitions on the real API server: what it takes, and how it refuses the rest."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+import yaml
+
+from e2e.kubectl import CommandError, Kubectl
+from e2e.manifests import ABSENT, edited, task, taskqueue
+
+QUEUE = taskqueue("good")
+TASK = task("good", "emails")
+
+Refusal = Callable[[Mapping[str, Any]], str]
+
+
+@pytest.fixture
+def refusal(kubectl: Kubectl) -> Refusal:
+    """Give a function that returns what `kubectl apply` says of an object that it must refuse."""
+
+    def refused(document: Mapping[str, Any]) -> str:
+        with pytest.raises(CommandError) as error:
+            kubectl.run("apply", "--dry-run=server", "-f", "-", stdin=yaml.safe_dump(document))
+        return str(error.value)
+
+    return refused
+
+
+TEMPLATE = "spec.workers.template"
+LONG = "a" * 41
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "must"),
+    [
+        pytest.param({"spec.queues": 1}, "spec.queues", "unknown field", id="unknown field"),
+        pytest.param(
+            {"spec.workers.template.hostNetwork": True},
+            "spec.workers.template.hostNetwork",
+            "unknown field",
+            id="pod field that is not allowed",
+        ),
+        pytest.param(
+            {"spec.workers.replicas": "two"}, "spec.workers.replicas", "integer", id="wrong type"
+        ),
+        pytest.param({"spec.workers": ABSENT}, "spec.workers", "Required value", id="no workers"),
+        pytest.param(
+            {"spec.workers.handlers": ABSENT}, "spec.workers.handlers", "Required", id="no handlers"
+        ),
+        pytest.param(
+            {"spec.workers.handlers": {}},
+            "spec.workers.handlers",
+            "exactly one of python and exec must be set",
+            id="neither kind of handlers",
+        ),
+        pytest.param(
+            {"spec.workers.handlers.exec": {"command": ["true"]}},
+            "spec.workers.handlers",
+            "exactly one of python and exec must be set",
+            id="both kinds of handlers",
+        ),
+        pytest.param(
+            {"spec.workers.handlers.python.module": "shop-tasks.py"},
+            "spec.workers.handlers.python.module",
+            "must be a Python module such as 'shop.tasks', not 'shop-tasks.py'",
+            id="bad module",
+        ),
+        pytest.param(
+            {"spec.workers.handlers": {"exec": {"command": []}}},
+            "spec.workers.handlers.exec.command",
+            "should have at least 1 items",
+            id="empty command",
+        ),
+        pytest.param(
+            {"spec.timeout": "5x"},
+            "spec.timeout",
+            "must be a duration such as '30s', '5m' or '1h30m', not '5x'",
+            id="bad duration",
+        ),
+        pytest.param(
+            {"spec.timeout": ""}, "spec.timeout", "must be a duration", id="empty duration"
+        ),
+        pytest.param(
+            {"spec.timeout": "-5s"}, "spec.timeout", "must be a duration", id="negative duration"
+        ),
+        pytest.param(
+            {"spec.timeout": 30}, "spec.timeout", "must be of type string", id="number as duration"
+        ),
+        pytest.param(
+            {"spec.timeout": "0s"},
+            "spec.timeout",
+            "must be between '100ms' and '24h', not '0s'",
+            id="duration too short",
+        ),
+        pytest.param(
+            {"spec.timeout": "25h"},
+            "spec.timeout",
+            "must be between '100ms' and '24h', not '25h'",
+            id="duration too long",
+        ),
+        pytest.param(
+            {"spec.workers.replicas": -1},
+            "spec.workers.replicas",
+            "should be greater than or equal to 0",
+            id="too few replicas",
+        ),
+        pytest.param(
+            {"spec.workers.replicas": 1001},
+            "spec.workers.replicas",
+            "should be less than or equal to 1000",
+            id="too many replicas",
+        ),
+        pytest.param(
+            {"spec.workers.concurrency": 0},
+            "spec.workers.concurrency",
+            "should be greater than or equal to 1",
+            id="no concurrency",
+        ),
+        pytest.param(
+            {"spec.queue.type": "Stream"},
+            "spec.queue.type",
+            'supported values: "Quorum", "Classic"',
+            id="queue type",
+        ),
+        pytest.param(
+            {"spec.deletionPolicy": "Keep"},
+            "spec.deletionPolicy",
+            'supported values: "DeleteIfEmpty", "Retain", "Delete"',
+            id="deletion policy",
+        ),
+        pytest.param(
+            {"spec.broker.secretRef.name": "No_Name"},
+            "spec.broker.secretRef.name",
+            "must be the name of a Kubernetes object",
+            id="name of a Secret",
+        ),
+        pytest.param(
+            {f"{TEMPLATE}.resources": {"requests": {"cpu": "2"}, "limits": {"cpu": "1500m"}}},
+            f"{TEMPLATE}.resources",
+            "requests.cpu must be at most limits.cpu",
+            id="min over max, CPU",
+        ),
+        pytest.param(
+            {f"{TEMPLATE}.resources": {"requests": {"memory": "2Gi"}, "limits": {"memory": "1G"}}},
+            f"{TEMPLATE}.resources",
+            "requests.memory must be at most limits.memory",
+            id="min over max, memory",
+        ),
+        pytest.param(
+            {f"{TEMPLATE}.resources.limits.cpu": "lots"},
+            f"{TEMPLATE}.resources.limits.cpu",
+            "should match",
+            id="bad quantity",
+        ),
+        pytest.param(
+            {f"{TEMPLATE}.env": [{"name": "TASKQUEUE_X", "value": "1"}]},
+            f"{TEMPLATE}.env[0]",
+            "name must not begin with 'TASKQUEUE_', which is the worker's own: 'TASKQUEUE_X'",
+            id="reserved variable",
+        ),
+        pytest.param(
+            {
+                f"{TEMPLATE}.env": [
+                    {"name": "A", "value": "1", "valueFrom": {"fieldRef": {"fieldPath": "x"}}}
+                ]
+            },
+            f"{TEMPLATE}.env[0]",
+            "only one of value and valueFrom must be set",
+            id="variable set twice",
+        ),
+        pytest.param(
+            {f"{TEMPLATE}.env": [{"name": "A"}, {"name": "A"}]},
+            f"{TEMPLATE}.env[1]",
+            "Duplicate value",
+            id="variable named twice",
+        ),
+        pytest.param(
+            {f"{TEMPLATE}.volumeMounts": [{"name": "a", "mountPath": "/etc/taskqueue/broker"}]},
+            f"{TEMPLATE}.volumeMounts[0].mountPath",
+            "must be absolute and outside '/etc/taskqueue', not '/etc/taskqueue/broker'",
+            id="reserved mount path",
+        ),
+        pytest.param(
+            {f"{TEMPLATE}.volumeMounts": [{"name": "a", "mountPath": "data"}]},
+            f"{TEMPLATE}.volumeMounts[0].mountPath",
+            "must be absolute",
+            id="relative mount path",
+        ),
+        pytest.param(
+            {f"{TEMPLATE}.volumes": [{"name": "taskqueue-broker", "emptyDir": {}}]},
+            f"{TEMPLATE}.volumes[0]",
+            "name must not begin with 'taskqueue-', which is the worker's own",
+            id="reserved volume",
+        ),
+        pytest.param(
+            {f"{TEMPLATE}.volumes": [{"name": "a"}]},
+            f"{TEMPLATE}.volumes[0]",
+            "exactly one of secret, configMap, emptyDir and persistentVolumeClaim must be set",
+            id="volume without a source",
+        ),
+        pytest.param(
+            {"metadata.name": LONG},
+            "metadata.name",
+            "metadata.name must be at most 40 characters",
+            id="name too long for what is derived from it",
+        ),
+        pytest.param(
+            {"metadata.name": "shop.emails"},
+            "metadata.name",
+            "metadata.name must hold only lower case letters, digits and '-'",
+            id="dotted name",
+        ),
+    ],
+)
+def test_wrong_taskqueue_is_refused(
+    refusal: Refusal, changes: dict[str, Any], field: str, must: str
+) -> None:
+    said = refusal(edited(QUEUE, changes))
+    assert field in said
+    assert must in said
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "must"),
+    [
+        pytest.param({"spec.delay": "5s"}, "spec.delay", "unknown field", id="unknown field"),
+        pytest.param({"spec.queue": ABSENT}, "spec.queue", "Required value", id="no queue"),
+        pytest.param({"spec.handler": ABSENT}, "spec.handler", "Required value", id="no handler"),
+        pytest.param({"spec": ABSENT}, "spec", "Required value", id="no spec"),
+        pytest.param({"spec.queue": 7}, "spec.queue", "must be of type string", id="wrong type"),
+        pytest.param(
+            {"spec.queue": "Emails!"},
+            "spec.queue",
+            "must be the name of a TaskQueue: lower case letters, digits and '-', not 'Emails!'",
+            id="bad queue name",
+        ),
+        pytest.param(
+            {"spec.queue": LONG}, "spec.queue", "may not be more than 40", id="queue name too long"
+        ),
+        pytest.param(
+            {"spec.handler": "send mail"},
+            "spec.handler",
+            "must be a handler's name: letters, digits, '_', '-' and '.', not 'send mail'",
+            id="bad handler name",
+        ),
+        pytest.param(
+            {"spec.handler": ""}, "spec.handler", "should be at least 1 chars long", id="no name"
+        ),
+        pytest.param(
+            {"spec.priority": 10},
+            "spec.priority",
+            "should be less than or equal to 9",
+            id="priority too high",
+        ),
+        pytest.param(
+            {"spec.priority": -1},
+            "spec.priority",
+            "should be greater than or equal to 0",
+            id="priority too low",
+        ),
+        pytest.param({"spec.priority": "high"}, "spec.priority", "integer", id="priority in words"),
+        pytest.param(
+            {"spec.timeout": "1d"}, "spec.timeout", "must be a duration such as", id="bad duration"
+        ),
+        pytest.param(
+            {"spec.timeout": "25h"},
+            "spec.timeout",
+            "must be between '100ms' and '24h', not '25h'",
+            id="duration too long",
+        ),
+    ],
+)
+def test_wrong_task_is_refused(
+    refusal: Refusal, changes: dict[str, Any], field: str, must: str
+) -> None:
+    said = refusal(edited(TASK, changes))
+    assert field in said
+    assert must in said
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        pytest.param(QUEUE, id="TaskQueue with what it needs"),
+        pytest.param(
+            edited(
+                QUEUE,
+                {
+                    "metadata.name": "a" * 40,
+                    "spec.timeout": "1h30m0.5s",
+                    "spec.broker": {"secretRef": {"name": "bunny"}, "vhost": "/a b/ü"},
+                    "spec.queue.type": "Classic",
+                    "spec.deletionPolicy": "Retain",
+                    "spec.workers.replicas": 1000,
+                    "spec.workers.concurrency": 64,
+                    f"{TEMPLATE}.resources": {"requests": {"cpu": 1}, "limits": {"cpu": "1000m"}},
+                    f"{TEMPLATE}.env": [{"name": "A", "value": ""}],
+                    f"{TEMPLATE}.volumes": [{"name": "a", "emptyDir": {"sizeLimit": "1Gi"}}],
+                    f"{TEMPLATE}.volumeMounts": [{"name": "a", "mountPath": "/data"}],
+                    f"{TEMPLATE}.tolerations": [{"operator": "Exists"}],
+                },
+            ),
+            id="TaskQueue with all it may have",
+        ),
+        pytest.param(TASK, id="Task with what it needs"),
+        pytest.param(edited(TASK, {"spec.payload": {}}), id="empty payload"),
+        pytest.param(edited(TASK, {"spec.payload": None}), id="null as payload"),
+        pytest.param(edited(TASK, {"spec.payload": [1, "zwei", None]}), id="list as payload"),
+        pytest.param(edited(TASK, {"spec.payload": "text"}), id="text as payload"),
+        pytest.param(edited(TASK, {"spec.payload": {"grüße": {"世界": "👋"}}}), id="any script"),
+        pytest.param(
+            edited(TASK, {"spec.priority": 9, "spec.timeout": "100ms", "spec.handler": "a.B-c_1"}),
+            id="Task with all it may have",
+        ),
+    ],
+)
+def test_good_object_is_taken(kubectl: Kubectl, document: dict[str, Any]) -> None:
+    text = kubectl.run(
+        "apply", "--dry-run=server", "-o", "yaml", "-f", "-", stdin=yaml.safe_dump(document)
+    )
+    stored = yaml.safe_load(text)
+    for field, value in document["spec"].items():
+        if value is not None:
+            assert stored["spec"][field] is not None, field
+
+
+def test_new_task_shows_pending_with_no_write_by_anybody(kubectl: Kubectl) -> None:
+    # A dry run: no operator ever sees it.
+    text = kubectl.run(
+        "create", "--dry-run=server", "-o", "yaml", "-f", "-", stdin=yaml.safe_dump(TASK)
+    )
+    status = yaml.safe_load(text)["status"]
+    assert status["phase"] == "Pending"
+    assert (status["run"], status["attempts"], status["dispatches"]) == (0, 0, 1)
+    conditions = {one["type"]: one["status"] for one in status["conditions"]}
+    assert conditions == {"Reconciling": "True", "Succeeded": "Unknown"}
+
+
+def test_vhost_cannot_be_changed(kubectl: Kubectl) -> None:
+    queue = edited(QUEUE, {"metadata.name": "vhost", "spec.broker.vhost": "one"})
+    kubectl.apply([queue])
+    with pytest.raises(CommandError) as error:
+        kubectl.apply([edited(queue, {"spec.broker.vhost": "two"})])
+    assert "spec.broker.vhost" in str(error.value)
+    assert "must not be changed: create another TaskQueue for another vhost" in str(error.value)
+
+
+def test_vhost_cannot_be_left_out_later(kubectl: Kubectl) -> None:
+    queue = edited(QUEUE, {"metadata.name": "novhost", "spec.broker.vhost": "one"})
+    kubectl.apply([queue])
+    with pytest.raises(CommandError, match="must not be changed"):
+        kubectl.apply([edited(queue, {"spec.broker": ABSENT})])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({"spec.queue": "others"}, id="queue"),
+        pytest.param({"spec.handler": "other"}, id="handler"),
+        pytest.param({"spec.priority": 5}, id="priority"),
+        pytest.param({"spec.timeout": "2s"}, id="timeout"),
+        pytest.param({"spec.timeout": ABSENT}, id="timeout taken away"),
+        pytest.param({"spec.payload": {"a": 2, "b": [1]}}, id="value in the payload"),
+        pytest.param({"spec.payload": {"a": 1, "b": [1, 2]}}, id="list in the payload"),
+        pytest.param({"spec.payload": {"a": 1, "b": [1], "c": 0}}, id="more payload"),
+        pytest.param({"spec.payload": {"a": 1}}, id="less payload"),
+        pytest.param({"spec.payload": "text"}, id="another kind of payload"),
+        pytest.param({"spec.payload": ABSENT}, id="payload taken away"),
+    ],
+)
+def test_task_cannot_be_changed(kubectl: Kubectl, changes: dict[str, Any]) -> None:
+    document = edited(
+        TASK,
+        {
+            "metadata.name": "immutable",
+            "spec.timeout": "1s",
+            "spec.payload": {"a": 1, "b": [1]},
+        },
+    )
+    kubectl.apply([document])
+    with pytest.raises(CommandError) as error:
+        kubectl.apply([edited(document, changes)])
+    assert "spec: Invalid value" in str(error.value)
+    assert "must not be changed: a Task's spec is immutable" in str(error.value)
+
+
+def test_labels_of_a_task_can_be_changed(kubectl: Kubectl) -> None:
+    document = edited(TASK, {"metadata.name": "labelled"})
+    kubectl.apply([document])
+    kubectl.apply([edited(document, {"metadata.labels.a": "b", "metadata.annotations.c": "d"})])
+    assert kubectl.get_json("tqt", "labelled")["metadata"]["labels"] == {"a": "b"}

@@ -1,0 +1,123 @@
+"""A TaskQueue deleted: what goes with it, what is kept, and that it never hangs."""
+
+import uuid
+from functools import partial
+
+from e2e.conftest import MakeSpace
+from e2e.kubectl import Kubectl
+from e2e.manifests import secret, task
+from e2e.rabbit import Depth
+from e2e.space import Space
+
+# The operator gives an unreachable broker up after a minute.
+GIVE_UP_SECONDS = 110
+
+
+def test_deleted_taskqueue_leaves_nothing_behind(space: Space) -> None:
+    space.apply(space.scenario_queue("gone"))
+    space.wait_queue("gone")
+    space.apply(task("done", "gone", "record"))
+    space.wait_task("done", "Succeeded")
+    rabbit = space.system.rabbit
+    assert broker_users(space)
+    assert rabbit.depth(space.work_queue("gone")) == Depth(ready=0, consumers=1)
+    space.kubectl.run("delete", "tq", "gone", "--timeout=60s")
+    for kind in ("Deployment", "ServiceAccount", "Role", "RoleBinding"):
+        space.wait_gone(kind, "tq-gone")
+    space.wait_gone("Secret", "tq-gone-broker")
+    space.wait("its pods are gone", lambda: space.pods("gone") == [])
+    assert rabbit.depth(space.work_queue("gone")) is None
+    assert rabbit.depth(space.dead_letters("gone")) is None
+    assert not broker_users(space)
+    # The Task is its author's.
+    assert space.find("Task", "done")
+
+
+def broker_users(space: Space) -> set[str]:
+    """Return the users in RabbitMQ that belong to a namespace's TaskQueues."""
+    return {name for name in space.system.rabbit.users() if f".{space.name}." in name}
+
+
+def test_deletion_policy(space: Space) -> None:
+    rabbit = space.system.rabbit
+    policies = {"retain": "Retain", "delete": "Delete", "if-empty": "DeleteIfEmpty"}
+    for name, policy in policies.items():
+        space.apply(space.scenario_queue(name, {"replicas": 0}, deletionPolicy=policy))
+        space.apply(task(f"waits-{name}", name, "record"))
+    for name in policies:
+        space.wait_depth(name, 1)
+    space.kubectl.run("delete", "tq", *policies, "--timeout=60s")
+    one, none = Depth(ready=1, consumers=0), Depth(ready=0, consumers=0)
+    assert rabbit.depth(space.work_queue("retain")) == one
+    assert rabbit.depth(space.dead_letters("retain")) == none
+    assert rabbit.depth(space.work_queue("delete")) is None
+    assert rabbit.depth(space.dead_letters("delete")) is None
+    assert rabbit.depth(space.work_queue("if-empty")) == one
+    assert rabbit.depth(space.dead_letters("if-empty")) is None
+    assert not broker_users(space)
+    (event,) = space.events("QueueKept")
+    assert event["involvedObject"]["name"] == "if-empty"
+    assert f"queue '{space.work_queue('if-empty')}' holds 1 messages" in event["message"]
+    # What was kept is found again.
+    space.apply(space.scenario_queue("retain", deletionPolicy="Delete"))
+    space.wait_task("waits-retain", "Succeeded")
+    assert [run.name for run in space.runs()] == ["waits-retain"]
+    with rabbit.channel() as channel:
+        channel.queue_delete(space.work_queue("if-empty"))
+
+
+def test_deletion_never_hangs(make_space: MakeSpace) -> None:
+    """All cases at once: the operator gives up a broker that is gone only after a minute."""
+    space = make_space()
+    nowhere = {"uri": "amqp://user:password@nowhere.invalid"}
+    space.apply(secret("nowhere", nowhere), secret("deleted", nowhere))
+    broker = {"secretRef": {"name": "nowhere"}}
+    space.apply(space.scenario_queue("no-broker", broker=broker))
+    space.apply(space.scenario_queue("no-secret", broker={"secretRef": {"name": "deleted"}}))
+    doomed = [make_space(), make_space()]
+    doomed[0].apply(space.scenario_queue("working"), task("done", "working", "record"))
+    doomed[1].apply(secret("nowhere", nowhere), space.scenario_queue("unborn", broker=broker))
+    space.wait_queue("no-broker", "BrokerUnreachable")
+    space.wait_queue("no-secret", "BrokerUnreachable")
+    doomed[1].wait_queue("unborn", "BrokerUnreachable")
+    doomed[0].wait_task("done", "Succeeded")
+
+    space.kubectl.run("delete", "secret", "deleted")
+    space.kubectl.run("delete", "tq", "no-broker", "no-secret", "--wait=false")
+    for one in doomed:
+        Kubectl().run("delete", "namespace", one.name, "--wait=false")
+
+    space.wait_gone("TaskQueue", "no-secret", GIVE_UP_SECONDS)
+    space.wait_gone("TaskQueue", "no-broker", GIVE_UP_SECONDS)
+    (event,) = (
+        one
+        for one in space.events("BrokerObjectsLeft")
+        if one["involvedObject"]["name"] == "no-broker"
+    )
+    assert f"'{space.work_queue('no-broker')}'" in event["message"]
+    assert "password" not in event["message"]
+    for one in doomed:
+        one.wait(
+            "the namespace is gone",
+            partial(is_gone, one.name),
+            GIVE_UP_SECONDS,
+        )
+    assert space.system.rabbit.depth(doomed[0].work_queue("working")) is None
+
+
+def is_gone(namespace: str) -> bool:
+    """Return whether a namespace is there no more."""
+    return not Kubectl().run("get", "namespace", namespace, "--ignore-not-found", "-o", "name")
+
+
+def test_taskqueue_created_anew_is_another_one(space: Space) -> None:
+    space.apply(space.scenario_queue("again"))
+    space.wait_queue("again")
+    (before,) = broker_users(space)
+    space.kubectl.run("delete", "tq", "again", "--timeout=60s")
+    space.apply(space.scenario_queue("again"))
+    name = f"task-{uuid.uuid4().hex[:6]}"
+    space.apply(task(name, "again", "record"))
+    space.wait_task(name, "Succeeded")
+    assert len(broker_users(space)) == 1
+    assert before not in broker_users(space)

@@ -1,0 +1,254 @@
+"""A Task's status on the real API server: its state machine, and what people see of it."""
+
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from e2e.api import Api, ApiError, Object
+from e2e.kubectl import CommandError, Kubectl
+from e2e.manifests import edited, task, taskqueue
+
+QUEUE = taskqueue("good")
+
+ME = {"pod": "p", "instance": "me"}
+OTHER = {"pod": "q", "instance": "other"}
+TIME = "2026-01-01T00:00:00Z"
+LATER = "2026-01-01T00:00:01Z"
+RUNNING = {"phase": "Running", "attempts": 2, "worker": ME, "startTime": TIME}
+SUCCEEDED = {"phase": "Succeeded", "attempts": 2, "worker": ME, "completionTime": TIME}
+ERROR = {"type": "KeyError", "message": "'x'"}
+FAILED = {**SUCCEEDED, "phase": "Failed", "error": ERROR}
+FINISHED_RULE = "must not be changed: the Task is finished"
+OUTCOME_RULE = "the outcome must come from the worker and attempt that are running"
+
+
+class Stage:
+    """Makes Tasks with a given status."""
+
+    def __init__(self, api: Api, namespace: str) -> None:
+        self._api = api
+        self._namespace = namespace
+
+    def put(self, *statuses: Mapping[str, Any]) -> Object:
+        """Return a new Task that has gone through these statuses."""
+        document = task(f"t-{uuid.uuid4().hex[:10]}", "nowhere")
+        document["metadata"]["namespace"] = self._namespace
+        body = self._api.create(document)
+        for status in statuses:
+            body = self.write(body, status)
+        return body
+
+    def write(self, body: Object, status: Mapping[str, Any]) -> Object:
+        """Write fields of a Task's status."""
+        name = body["metadata"]["name"]
+        return self._api.merge("Task", self._namespace, name, {"status": status}, sub="status")
+
+    def patch(self, body: Object, *steps: Object) -> Object:
+        """Apply a JSON Patch to a Task's status."""
+        name = body["metadata"]["name"]
+        return self._api.json_patch("Task", self._namespace, name, steps, sub="status")
+
+
+@pytest.fixture(scope="module")
+def stage(release: Api, kubectl: Kubectl) -> Stage:
+    """Give the place where Tasks get their status."""
+    return Stage(release, kubectl.namespace)
+
+
+@pytest.mark.parametrize(
+    ("before", "change", "message"),
+    [
+        pytest.param([SUCCEEDED], {"phase": "Running"}, FINISHED_RULE, id="finished runs again"),
+        pytest.param([SUCCEEDED], {"phase": "Pending"}, FINISHED_RULE, id="finished is pending"),
+        pytest.param(
+            [SUCCEEDED],
+            {"phase": "Failed", "error": ERROR},
+            FINISHED_RULE,
+            id="succeeded fails",
+        ),
+        pytest.param(
+            [FAILED], {"phase": "Succeeded", "error": None}, FINISHED_RULE, id="failed succeeds"
+        ),
+        pytest.param([SUCCEEDED], {"attempts": 3}, FINISHED_RULE, id="finished counts on"),
+        pytest.param([SUCCEEDED], {"worker": OTHER}, FINISHED_RULE, id="another worker's outcome"),
+        pytest.param(
+            [SUCCEEDED], {"completionTime": LATER}, FINISHED_RULE, id="finished finishes again"
+        ),
+        pytest.param(
+            [RUNNING],
+            {"phase": "Pending"},
+            "phase must not go back from 'Running' to 'Pending'",
+            id="running is pending",
+        ),
+        pytest.param([RUNNING], {"attempts": 1}, "attempts must not go down", id="attempts down"),
+        pytest.param(
+            [{"dispatches": 3}],
+            {"dispatches": 2},
+            "run and dispatches must not go down",
+            id="dispatches down",
+        ),
+        pytest.param([{"run": 1}], {"run": 0}, "run and dispatches must not go down", id="run"),
+        pytest.param(
+            [],
+            {"phase": "Running", "attempts": 1},
+            "worker and attempts of at least 1 must be set while phase is 'Running'",
+            id="running without a worker",
+        ),
+        pytest.param(
+            [],
+            {"phase": "Running", "worker": ME},
+            "worker and attempts of at least 1 must be set while phase is 'Running'",
+            id="running without an attempt",
+        ),
+        pytest.param(
+            [RUNNING],
+            {"worker": OTHER},
+            "another worker must raise attempts to take over a running Task",
+            id="take-over without an attempt",
+        ),
+        pytest.param(
+            [RUNNING], {**SUCCEEDED, "worker": OTHER}, OUTCOME_RULE, id="outcome of another worker"
+        ),
+        pytest.param(
+            [RUNNING], {**SUCCEEDED, "attempts": 3}, OUTCOME_RULE, id="outcome of another attempt"
+        ),
+        pytest.param(
+            [RUNNING],
+            {"phase": "Succeeded"},
+            "completionTime must be set when the Task is finished",
+            id="finished at no time",
+        ),
+        pytest.param(
+            [RUNNING],
+            {"phase": "Failed", "completionTime": TIME},
+            "error must be set when phase is 'Failed', and only then",
+            id="failed without an error",
+        ),
+        pytest.param(
+            [RUNNING],
+            {**SUCCEEDED, "error": ERROR},
+            "error must be set when phase is 'Failed', and only then",
+            id="succeeded with an error",
+        ),
+        pytest.param([], {"phase": "Lost"}, 'supported values: "Pending"', id="unknown phase"),
+        pytest.param([], {"attempts": -1}, "status.attempts", id="negative attempts"),
+    ],
+)
+def test_status_cannot(
+    stage: Stage, before: list[dict[str, Any]], change: dict[str, Any], message: str
+) -> None:
+    body = stage.put(*before)
+    with pytest.raises(ApiError) as error:
+        stage.write(body, change)
+    assert error.value.status == 422
+    assert "status" in error.value.message
+    assert message in error.value.message
+
+
+@pytest.mark.parametrize(
+    "statuses",
+    [
+        pytest.param([SUCCEEDED], id="short success: one write"),
+        pytest.param([FAILED], id="short failure: one write"),
+        pytest.param([RUNNING, SUCCEEDED], id="success"),
+        pytest.param([RUNNING, FAILED], id="failure"),
+        pytest.param([RUNNING, {"progress": {"percent": 50}}, SUCCEEDED], id="progress"),
+        pytest.param(
+            [RUNNING, {**RUNNING, "attempts": 3, "worker": OTHER}], id="take-over by another"
+        ),
+        pytest.param([RUNNING, {**RUNNING, "attempts": 3}], id="next attempt of the same"),
+        pytest.param(
+            [
+                RUNNING,
+                {**FAILED, "worker": OTHER, "error": {"type": "WorkerLost", "message": ""}},
+            ],
+            id="worker lost, said by another",
+        ),
+        pytest.param([SUCCEEDED, {"result": {"late": True}}], id="result of a finished Task"),
+        pytest.param([{"dispatches": 2}, RUNNING], id="second publication"),
+    ],
+)
+def test_status_can(stage: Stage, statuses: list[dict[str, Any]]) -> None:
+    body = stage.put(*statuses)
+    for field, value in statuses[-1].items():
+        stored = body["status"][field]
+        expected = {**stored, **value} if isinstance(value, dict) else value
+        assert stored == expected
+
+
+def test_write_meant_for_an_earlier_task_of_the_name_is_refused(stage: Stage) -> None:
+    body = stage.put()
+    phase = {"op": "add", "path": "/status/attempts", "value": 1}
+    with pytest.raises(ApiError) as error:
+        stage.patch(body, {"op": "test", "path": "/metadata/uid", "value": "another"}, phase)
+    assert error.value.status == 422
+    uid = body["metadata"]["uid"]
+    done = stage.patch(body, {"op": "test", "path": "/metadata/uid", "value": uid}, phase)
+    assert done["status"]["attempts"] == 1
+
+
+# What people type.
+
+
+def test_taskqueue_can_be_scaled(kubectl: Kubectl) -> None:
+    kubectl.apply([edited(QUEUE, {"metadata.name": "scaled"})])
+    kubectl.run("scale", "tq", "scaled", "--replicas=3")
+    assert kubectl.get_json("tq", "scaled")["spec"]["workers"]["replicas"] == 3
+    with pytest.raises(CommandError, match=r"replicas.*less than or equal to 1000"):
+        kubectl.run("scale", "tq", "scaled", "--replicas=1001")
+
+
+def test_tasks_can_be_selected_by_queue_handler_and_phase(kubectl: Kubectl, stage: Stage) -> None:
+    name = stage.put(SUCCEEDED)["metadata"]["name"]
+    waiting = stage.put()["metadata"]["name"]
+    selector = "--field-selector=status.phase=Succeeded,spec.queue=nowhere,spec.handler=echo"
+    found = kubectl.run("get", "tasks.taskqueue.dev", "-o", "name", selector)
+    assert f"task.taskqueue.dev/{name}\n" in found
+    assert waiting not in found
+    assert kubectl.run("get", "tqt", "-o", "name", "--field-selector=spec.queue=other") == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "columns"),
+    [
+        pytest.param(["tasks"], "NAME QUEUE HANDLER STATUS ATTEMPTS DURATION AGE", id="tasks"),
+        pytest.param(
+            ["tqt", "-o", "wide"],
+            "NAME QUEUE HANDLER STATUS ATTEMPTS DURATION AGE WORKER REASON ERROR",
+            id="tasks, wide",
+        ),
+        pytest.param(
+            ["taskqueues"],
+            "NAME READY REASON WORKERS PENDING RUNNING SUCCEEDED FAILED AGE",
+            id="queues",
+        ),
+        pytest.param(
+            ["tq", "-o", "wide"],
+            "NAME READY REASON WORKERS PENDING RUNNING SUCCEEDED FAILED AGE DESIRED MESSAGE",
+            id="queues, wide",
+        ),
+    ],
+)
+def test_columns(kubectl: Kubectl, stage: Stage, arguments: list[str], columns: str) -> None:
+    kubectl.apply([edited(QUEUE, {"metadata.name": "columns"})])
+    stage.put(FAILED)
+    head, *rows = kubectl.run("get", *arguments).splitlines()
+    assert " ".join(head.split()) == columns
+    assert rows
+
+
+def test_columns_show_how_a_task_failed(kubectl: Kubectl, stage: Stage) -> None:
+    name = stage.put(FAILED)["metadata"]["name"]
+    row = kubectl.run("get", "tqt", name, "-o", "wide", "--no-headers").split()
+    assert row[:5] == [name, "nowhere", "echo", "Failed", "2"]
+    assert row[-2:] == ["p", "'x'"]
+
+
+def test_both_kinds_are_in_one_category(kubectl: Kubectl, stage: Stage) -> None:
+    kubectl.apply([edited(QUEUE, {"metadata.name": "category"})])
+    stage.put()
+    found = kubectl.run("get", "taskqueue", "-o", "name")
+    assert "taskqueue.taskqueue.dev/category" in found
+    assert "task.taskqueue.dev/" in found
