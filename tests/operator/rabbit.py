@@ -8,11 +8,11 @@ import pika
 from pika import spec
 from pika.channel import Channel
 from pika.exceptions import ChannelClosedByBroker, ChannelClosedByClient, ChannelWrongStateError
-from tests.operator.builders import ADDRESS
 
 from taskqueue_operator.broker.link import Link
 from taskqueue_operator.domain.broker_address import BrokerAddress
 from taskqueue_operator.errors import BrokerError, BrokerUnavailableError
+from tests.operator.builders import ADDRESS
 
 
 class Frame(NamedTuple):

@@ -4,11 +4,11 @@ import asyncio
 
 import pytest
 from pika.exceptions import ChannelClosedByBroker, StreamLostError
-from tests.operator.rabbit import FakeLink, FakeRabbit
 
 from taskqueue_operator.broker.channel import QueueState
 from taskqueue_operator.domain.topology import build_topology
 from taskqueue_operator.errors import BrokerRefusedError, BrokerUnavailableError
+from tests.operator.rabbit import FakeLink, FakeRabbit
 
 TOPOLOGY = build_topology(
     namespace="shop", name="emails", queue_type="Quorum", cluster="c1", version=(4, 0)

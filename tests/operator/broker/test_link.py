@@ -15,11 +15,11 @@ from pika.exceptions import (
     ProbableAuthenticationError,
     StreamLostError,
 )
-from tests.operator.builders import ADDRESS, build_rng
-from tests.operator.clock import settle
 
 from taskqueue_operator.broker.link import Link
 from taskqueue_operator.errors import BrokerRefusedError, BrokerUnavailableError
+from tests.operator.builders import ADDRESS, build_rng
+from tests.operator.clock import settle
 
 REFUSED = StreamLostError("refused")
 

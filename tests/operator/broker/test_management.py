@@ -9,7 +9,6 @@ from urllib.parse import unquote
 
 import httpx
 import pytest
-from tests.operator.builders import ADDRESS
 
 from taskqueue_operator.broker.management import Management
 from taskqueue_operator.errors import (
@@ -17,6 +16,7 @@ from taskqueue_operator.errors import (
     ManagementRefusedError,
     ManagementUnavailableError,
 )
+from tests.operator.builders import ADDRESS
 
 PERMISSIONS = {"configure": "^$", "write": "^w$", "read": "^r$"}
 TOPIC = {"exchange": "taskqueue.dlx", "write": "^w$", "read": "^$"}

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 from pika.exceptions import ChannelClosedByBroker
+
+from taskqueue_operator.broker.publisher import Publisher, Verdict
 from tests.operator.builders import NOW, build_waiting
 from tests.operator.clock import settle
 from tests.operator.rabbit import FakeChannel, FakeLink, FakeRabbit
-
-from taskqueue_operator.broker.publisher import Publisher, Verdict
 
 KEY = "tq.shop.emails"
 

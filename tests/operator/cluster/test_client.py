@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from aiohttp import web
 from kubernetes.aio import client as kubernetes_client
-from tests.operator.builders import build_task, build_taskqueue
 
 from taskqueue_operator.cluster.client import ClusterClient, object_path
 from taskqueue_operator.errors import (
@@ -18,6 +17,7 @@ from taskqueue_operator.errors import (
     NamespaceTerminatingError,
     NotFoundError,
 )
+from tests.operator.builders import build_task, build_taskqueue
 
 V1BETA1 = "taskqueue.dev/v1beta1"
 TASKS = "/apis/taskqueue.dev/v1beta1/namespaces/shop/tasks"

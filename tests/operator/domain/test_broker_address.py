@@ -8,7 +8,6 @@ import pika
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from tests.operator.builders import ADDRESS
 
 from taskqueue_operator.domain.broker_address import (
     BrokerAddress,
@@ -19,6 +18,7 @@ from taskqueue_operator.domain.broker_address import (
     service_of,
 )
 from taskqueue_operator.errors import ConfigurationError
+from tests.operator.builders import ADDRESS
 
 CLUSTER_OPERATOR = {
     "host": "rabbit.shop.svc",

@@ -5,7 +5,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from tests.operator.builders import CLUSTER, KEY, NOW, build_task, build_waiting
 
 from taskqueue_api.messages import parse_headers
 from taskqueue_api.task import PAYLOAD_MAX_BYTES
@@ -20,6 +19,7 @@ from taskqueue_operator.domain.dispatching import (
     encode_payload,
     read_task,
 )
+from tests.operator.builders import CLUSTER, KEY, NOW, build_task, build_waiting
 
 SECOND = timedelta(seconds=1)
 CEILING = timedelta(minutes=5)

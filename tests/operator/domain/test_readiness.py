@@ -3,7 +3,6 @@
 from typing import Any
 
 import pytest
-from tests.operator.builders import build_deployment_status
 
 from taskqueue_api.conditions import MESSAGE_MAX
 from taskqueue_operator.domain.readiness import (
@@ -12,6 +11,7 @@ from taskqueue_operator.domain.readiness import (
     decide_workers_ready,
     find_pod_fault,
 )
+from tests.operator.builders import build_deployment_status
 
 BROKER = Finding("True", "Declared", "declared")
 CREDENTIALS = Finding("True", "DedicatedUser", "own user")

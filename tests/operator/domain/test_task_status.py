@@ -3,8 +3,6 @@
 from typing import Any
 
 import pytest
-from tests.operator.builders import NOW, build_task, build_waiting
-from tests.operator.fakes import apply_json_patch
 
 from taskqueue_api.conditions import Condition
 from taskqueue_api.task import ERROR_MESSAGE_MAX, TaskStatus
@@ -15,6 +13,8 @@ from taskqueue_operator.domain.task_status import (
     patch_dispatched,
     patch_refused,
 )
+from tests.operator.builders import NOW, build_task, build_waiting
+from tests.operator.fakes import apply_json_patch
 
 NOW_TEXT = "2026-01-02T12:00:00Z"
 REFUSAL = Refusal("PayloadTooLarge", "too large")

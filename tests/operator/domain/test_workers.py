@@ -5,7 +5,6 @@ import json
 from typing import Any
 
 import pytest
-from tests.operator.builders import CLUSTER, DEFAULTS, OWNER, QUEUE_UID, build_spec
 
 from taskqueue_api.taskqueue import TaskQueueSpec
 from taskqueue_operator.domain.workers import (
@@ -15,6 +14,7 @@ from taskqueue_operator.domain.workers import (
     decide_replicas,
     grace_seconds,
 )
+from tests.operator.builders import CLUSTER, DEFAULTS, OWNER, QUEUE_UID, build_spec
 
 LABELS = {
     "app.kubernetes.io/name": "taskqueue-worker",

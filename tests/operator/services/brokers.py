@@ -1,8 +1,5 @@
 """Brokers whose one connection is a fake, and whose management API is one in memory."""
 
-from tests.operator.builders import build_rng
-from tests.operator.rabbit import FakeLink
-
 from taskqueue_operator.broker.link import Link
 from taskqueue_operator.broker.management import Management
 from taskqueue_operator.cluster.client import ClusterClient
@@ -11,6 +8,8 @@ from taskqueue_operator.domain.dispatching import QueueKey
 from taskqueue_operator.errors import ManagementError
 from taskqueue_operator.services.brokers import Brokers
 from taskqueue_operator.settings import SecretKey
+from tests.operator.builders import build_rng
+from tests.operator.rabbit import FakeLink
 
 DEFAULT_SECRET = SecretKey("infra", "rabbit-default")
 

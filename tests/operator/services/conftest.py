@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 
 import pytest
+
 from tests.operator.clock import JumpingLoop, settle
 from tests.operator.services.dispatching import World
 

@@ -3,16 +3,15 @@
 from datetime import datetime, timedelta
 from typing import Any
 
-from tests.operator.builders import CLUSTER, KEY, NOW, build_rng, build_task
-from tests.operator.clock import settle
-from tests.operator.fakes import FakeCluster
-from tests.operator.rabbit import FakeLink, FakeRabbit
-
 from taskqueue_api.messages import TaskUid
 from taskqueue_operator.domain.dispatching import QueueKey
 from taskqueue_operator.services.dispatcher import Dispatcher
 from taskqueue_operator.services.lanes import Gate
 from taskqueue_operator.services.task_writer import TaskWriter
+from tests.operator.builders import CLUSTER, KEY, NOW, build_rng, build_task
+from tests.operator.clock import settle
+from tests.operator.fakes import FakeCluster
+from tests.operator.rabbit import FakeLink, FakeRabbit
 
 WORK = "tq.shop.emails"
 SECOND = timedelta(seconds=1)

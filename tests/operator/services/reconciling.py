@@ -3,6 +3,15 @@
 import copy
 from typing import Any
 
+from taskqueue_operator.services.children import Children
+from taskqueue_operator.services.counts import Counts
+from taskqueue_operator.services.credentials import Credentials
+from taskqueue_operator.services.dispatcher import Dispatcher
+from taskqueue_operator.services.requests import Requests
+from taskqueue_operator.services.status import StatusBoard
+from taskqueue_operator.services.task_writer import TaskWriter
+from taskqueue_operator.services.taskqueues import TaskQueues
+from taskqueue_operator.services.workers import Workers
 from tests.operator.builders import (
     CLUSTER,
     DEFAULTS,
@@ -15,16 +24,6 @@ from tests.operator.builders import (
 from tests.operator.fakes import FakeCluster
 from tests.operator.rabbit import FakeLink, FakeRabbit
 from tests.operator.services.brokers import FakeBrokers
-
-from taskqueue_operator.services.children import Children
-from taskqueue_operator.services.counts import Counts
-from taskqueue_operator.services.credentials import Credentials
-from taskqueue_operator.services.dispatcher import Dispatcher
-from taskqueue_operator.services.requests import Requests
-from taskqueue_operator.services.status import StatusBoard
-from taskqueue_operator.services.task_writer import TaskWriter
-from taskqueue_operator.services.taskqueues import TaskQueues
-from taskqueue_operator.services.workers import Workers
 
 
 class World:

@@ -6,10 +6,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.operator.builders import ADDRESS, KEY, build_rng, build_secret
-from tests.operator.clock import settle
-from tests.operator.fakes import FakeCluster
-from tests.operator.rabbit import FakeLink, FakeRabbit
 
 from taskqueue_api.taskqueue import BrokerSpec
 from taskqueue_operator.broker.management import Management
@@ -18,6 +14,10 @@ from taskqueue_operator.domain.dispatching import QueueKey
 from taskqueue_operator.errors import ClusterError, ConfigurationError
 from taskqueue_operator.services.brokers import Brokers
 from taskqueue_operator.settings import SecretKey
+from tests.operator.builders import ADDRESS, KEY, build_rng, build_secret
+from tests.operator.clock import settle
+from tests.operator.fakes import FakeCluster
+from tests.operator.rabbit import FakeLink, FakeRabbit
 
 OTHER = QueueKey("shop", "other")
 NEW = replace(ADDRESS, password="new")

@@ -4,12 +4,12 @@ import copy
 from typing import Any
 
 import pytest
-from tests.operator.builders import DEFAULTS, NAMESPACE, OWNER, build_spec
-from tests.operator.fakes import FakeCluster
 
 from taskqueue_operator.domain.workers import Owner, build_broker_secret, build_deployment
 from taskqueue_operator.errors import ClusterError, ConfigurationError
 from taskqueue_operator.services.children import Children
+from tests.operator.builders import DEFAULTS, NAMESPACE, OWNER, build_spec
+from tests.operator.fakes import FakeCluster
 
 
 @pytest.fixture

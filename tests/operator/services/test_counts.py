@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 from prometheus_client import REGISTRY
-from tests.operator.builders import KEY, NOW, build_taskqueue
-from tests.operator.fakes import FakeCluster
 
 from taskqueue_operator.domain.dispatching import QueueKey
 from taskqueue_operator.errors import ClusterUnavailableError
 from taskqueue_operator.services.counts import ALL_SECONDS, EVERY_SECONDS, Counts
 from taskqueue_operator.services.status import StatusBoard
+from tests.operator.builders import KEY, NOW, build_taskqueue
+from tests.operator.fakes import FakeCluster
 
 
 def table(*rows: tuple[str, str, str]) -> dict[str, Any]:

@@ -5,10 +5,6 @@ import hashlib
 from dataclasses import replace
 
 import pytest
-from tests.operator.builders import ADDRESS, OWNER, build_secret
-from tests.operator.fakes import FakeCluster
-from tests.operator.rabbit import FakeLink, FakeRabbit
-from tests.operator.services.brokers import FakeBrokers
 
 from taskqueue_operator.domain.workers import build_broker_secret
 from taskqueue_operator.errors import (
@@ -18,6 +14,10 @@ from taskqueue_operator.errors import (
 )
 from taskqueue_operator.services.brokers import BrokerChoice
 from taskqueue_operator.services.credentials import Credentials, WorkerCredentials
+from tests.operator.builders import ADDRESS, OWNER, build_secret
+from tests.operator.fakes import FakeCluster
+from tests.operator.rabbit import FakeLink, FakeRabbit
+from tests.operator.services.brokers import FakeBrokers
 
 USER = "tq.shop.emails.0b9f3c1e"
 OWN = BrokerChoice(ADDRESS, own=True)

@@ -4,12 +4,12 @@ import asyncio
 
 import pytest
 from prometheus_client import REGISTRY
+
+from taskqueue_operator.services.dispatcher import WINDOW
 from tests.operator.builders import KEY, NOW, build_task
 from tests.operator.clock import settle
 from tests.operator.rabbit import FakeLink
 from tests.operator.services.dispatching import EARLIER, OTHER, SECOND, WORK, World
-
-from taskqueue_operator.services.dispatcher import WINDOW
 
 
 def held_metric() -> float | None:

@@ -4,14 +4,14 @@ import asyncio
 from typing import Any
 
 import pytest
-from tests.operator.builders import KEY, NOW
-from tests.operator.clock import settle
-from tests.operator.rabbit import FakeLink
-from tests.operator.services.dispatching import EARLIER, SECOND, WORK, World, lose_channel
 
 from taskqueue_api.messages import TaskUid
 from taskqueue_operator.errors import ClusterUnavailableError
 from taskqueue_operator.services.dispatcher import LIST_SECONDS
+from tests.operator.builders import KEY, NOW
+from tests.operator.clock import settle
+from tests.operator.rabbit import FakeLink
+from tests.operator.services.dispatching import EARLIER, SECOND, WORK, World, lose_channel
 
 
 async def test_a_name_used_again_is_another_task(world: World) -> None:

@@ -4,10 +4,10 @@ import asyncio
 import random
 
 import pytest
-from tests.operator.builders import KEY
 
 from taskqueue_operator.domain.dispatching import QueueKey
 from taskqueue_operator.services.requests import Requests
+from tests.operator.builders import KEY
 
 OTHER = QueueKey("shop", "other")
 

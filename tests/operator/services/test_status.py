@@ -6,8 +6,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from tests.operator.builders import KEY, NOW, build_taskqueue
-from tests.operator.fakes import FakeCluster
 
 from taskqueue_api.conditions import Condition
 from taskqueue_api.taskqueue import TaskCounts, WorkerCounts
@@ -19,6 +17,8 @@ from taskqueue_operator.errors import (
     NotFoundError,
 )
 from taskqueue_operator.services.status import StatusBoard
+from tests.operator.builders import KEY, NOW, build_taskqueue
+from tests.operator.fakes import FakeCluster
 
 
 def ready(reason: str = "Ready", message: str = "fine") -> Condition:

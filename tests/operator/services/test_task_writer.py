@@ -5,9 +5,6 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
-from tests.operator.builders import KEY, build_rng, build_task
-from tests.operator.clock import settle
-from tests.operator.fakes import FakeCluster
 
 from taskqueue_operator.domain.dispatching import Refusal, WaitingTask, read_task
 from taskqueue_operator.errors import (
@@ -17,6 +14,9 @@ from taskqueue_operator.errors import (
     NotFoundError,
 )
 from taskqueue_operator.services.task_writer import HELD_SECONDS, PARALLEL, TaskWriter
+from tests.operator.builders import KEY, build_rng, build_task
+from tests.operator.clock import settle
+from tests.operator.fakes import FakeCluster
 
 AWAY = ClusterUnavailableError(503, "away")
 

@@ -8,14 +8,6 @@ from typing import Any
 
 import pytest
 from pika.exceptions import ChannelClosedByBroker
-from tests.operator.builders import (
-    KEY,
-    NOW,
-    build_secret,
-    build_task,
-)
-from tests.operator.clock import settle
-from tests.operator.services.reconciling import World
 
 from taskqueue_operator.errors import (
     BrokerRefusedError,
@@ -24,6 +16,14 @@ from taskqueue_operator.errors import (
     ManagementUnavailableError,
     NamespaceTerminatingError,
 )
+from tests.operator.builders import (
+    KEY,
+    NOW,
+    build_secret,
+    build_task,
+)
+from tests.operator.clock import settle
+from tests.operator.services.reconciling import World
 
 WORK = "tq.shop.emails"
 EARLIER = NOW - timedelta(minutes=10)

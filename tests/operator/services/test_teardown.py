@@ -5,6 +5,20 @@ from typing import Any
 
 import pytest
 from pika.exceptions import ChannelClosedByBroker
+
+from taskqueue_operator.domain.workers import build_deployment
+from taskqueue_operator.errors import (
+    BrokerRefusedError,
+    BrokerUnavailableError,
+    ClusterError,
+    ClusterUnavailableError,
+    ManagementUnavailableError,
+    OperatorError,
+)
+from taskqueue_operator.services.credentials import Credentials
+from taskqueue_operator.services.dispatcher import Dispatcher
+from taskqueue_operator.services.task_writer import TaskWriter
+from taskqueue_operator.services.teardown import PATIENCE, NotYetError, Teardown
 from tests.operator.builders import (
     CLUSTER,
     DEFAULTS,
@@ -21,20 +35,6 @@ from tests.operator.clock import settle
 from tests.operator.fakes import FakeCluster
 from tests.operator.rabbit import FakeLink, FakeRabbit
 from tests.operator.services.brokers import FakeBrokers
-
-from taskqueue_operator.domain.workers import build_deployment
-from taskqueue_operator.errors import (
-    BrokerRefusedError,
-    BrokerUnavailableError,
-    ClusterError,
-    ClusterUnavailableError,
-    ManagementUnavailableError,
-    OperatorError,
-)
-from taskqueue_operator.services.credentials import Credentials
-from taskqueue_operator.services.dispatcher import Dispatcher
-from taskqueue_operator.services.task_writer import TaskWriter
-from taskqueue_operator.services.teardown import PATIENCE, NotYetError, Teardown
 
 WORK, DEAD = "tq.shop.emails", "tqd.shop.emails"
 USER = "tq.shop.emails.0b9f3c1e"
