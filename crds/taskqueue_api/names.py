@@ -17,6 +17,9 @@ MANAGER = "taskqueue-operator"
 
 FINALIZER = f"{GROUP}/broker"
 QUEUE_LABEL = f"{GROUP}/queue"
+PROGRAM = "/opt/taskqueue"
+"""Folder of the images that holds our own code."""
+
 RESERVED_MOUNTS = "/etc/taskqueue"
 """Folder in worker containers that is ours."""
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, WithJsonSchema
 
-from taskqueue_api.names import RESERVED_MOUNTS
+from taskqueue_api.names import PROGRAM, RESERVED_MOUNTS
 from taskqueue_api.schema import DNS_LABEL, Model, Name, Rule, list_map, rules
 
 ShortText = Annotated[str, Field(max_length=253)]
@@ -77,6 +77,10 @@ class EnvVar(Model):
                 "\"name must not begin with 'TASKQUEUE_', which is the worker's own: '\" "
                 '+ self.name + "\'"',
                 shows_value=True,
+            ),
+            Rule(
+                "self.name != 'PYTHONPATH'",
+                "PYTHONPATH must not be set: mount or copy your modules to /app, which is in it",
             ),
         )
     )
@@ -192,8 +196,10 @@ class VolumeMount(Model):
         Field(
             json_schema_extra=rules(
                 Rule(
-                    f"self.startsWith('/') && !self.startsWith('{RESERVED_MOUNTS}')",
-                    f"\"must be absolute and outside '{RESERVED_MOUNTS}', not '\" + self + \"'\"",
+                    f"self.startsWith('/') && !self.startsWith('{RESERVED_MOUNTS}') && "
+                    f"!self.startsWith('{PROGRAM}')",
+                    f"\"must be absolute and outside '{RESERVED_MOUNTS}' and '{PROGRAM}', "
+                    'not \'" + self + "\'"',
                     shows_value=True,
                 )
             )

@@ -33,13 +33,6 @@ _SAME_INSTANCE = (
 )
 
 
-def _same(field: str) -> str:
-    """Return CEL that says that an optional text has not changed."""
-    return (
-        f"(has(self.{field}) ? self.{field} : '') == (has(oldSelf.{field}) ? oldSelf.{field} : '')"
-    )
-
-
 class TaskSpec(Model):
     """What is to be done. It cannot be changed; create another Task instead."""
 
@@ -124,9 +117,7 @@ class TaskStatus(Model):
     model_config = ConfigDict(
         json_schema_extra=rules(
             Rule(
-                f"!(oldSelf.phase in {_FINISHED}) || (self.phase == oldSelf.phase && "
-                "self.attempts == oldSelf.attempts && "
-                f"{_same('completionTime')} && {_SAME_INSTANCE})",
+                f"!(oldSelf.phase in {_FINISHED}) || self == oldSelf",
                 "must not be changed: the Task is finished",
             ),
             Rule(

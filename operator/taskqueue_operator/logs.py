@@ -6,6 +6,17 @@ import sys
 from pythonjsonlogger.json import JsonFormatter
 
 
+def _plain_fields(record: logging.LogRecord) -> bool:
+    """Leave of Kopf's own fields what is text: its settings object cannot be written as JSON."""
+    reference = record.__dict__.pop("k8s_ref", None) or {}
+    for key in ("settings", "k8s_skip"):
+        record.__dict__.pop(key, None)
+    for key in ("namespace", "name"):
+        if key in reference:
+            record.__dict__["object" if key == "name" else key] = reference[key]
+    return True
+
+
 def configure_logging(log_format: str, level: str) -> None:
     """Send every log record to standard output in one format."""
     handler = logging.StreamHandler(sys.stdout)
@@ -18,6 +29,7 @@ def configure_logging(log_format: str, level: str) -> None:
         )
     else:
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
+    handler.addFilter(_plain_fields)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)

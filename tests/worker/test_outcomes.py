@@ -1,9 +1,11 @@
 """What can be a result, and what is said when it cannot."""
 
 import math
+from datetime import date
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
 from taskqueue_worker.outcomes import (
     Failure,
@@ -94,3 +96,15 @@ def test_words_of_a_failure_fit_the_api() -> None:
 def test_short_texts_stay_as_they_are() -> None:
     assert bounded("kurz", 4) == "kurz"
     assert bounded("länger", 4) == "län…"
+
+
+class Order(BaseModel):
+    """A result that is a model."""
+
+    sku: str
+    due: date
+
+
+def test_a_pydantic_model_may_be_a_result() -> None:
+    order = Order(sku="a", due=date(2026, 1, 2))
+    assert encode_result({"order": order}) == Success(b'{"order":{"sku":"a","due":"2026-01-02"}}')

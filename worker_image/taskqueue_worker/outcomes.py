@@ -56,11 +56,20 @@ def encode_result(result: Any) -> Outcome:
     if result is None:
         return Success(None)
     try:
-        text = json.dumps(result, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+        text = json.dumps(
+            result, allow_nan=False, ensure_ascii=False, separators=(",", ":"), default=_dump_model
+        )
         encoded = text.encode("utf-8")
     except (TypeError, ValueError, RecursionError) as error:
         return failure("ResultNotJson", f"the handler's result cannot be JSON: {error}")
     return check_size(encoded)
+
+
+def _dump_model(value: Any) -> Any:
+    """Return a pydantic model as JSON can hold it; without importing pydantic for it."""
+    if hasattr(value, "model_dump"):
+        return value.model_dump(mode="json")
+    raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
 
 
 def decode_output(output: bytes) -> Outcome:

@@ -12,6 +12,11 @@ from taskqueue_operator.errors import BrokerError, BrokerRefusedError, BrokerUna
 
 _CHANNEL_REASONS = {403: "PermissionDenied", 404: "NotFound", 406: "DeclarationRefused"}
 
+_ADVICE = {
+    406: ": put the spec back as it was, or let that queue run empty, delete it in RabbitMQ, and "
+    "it is declared anew"
+}
+
 
 def connection_fault(error: BaseException, where: str) -> BrokerError:
     """Return why a connection could not be opened, or was closed.
@@ -52,7 +57,8 @@ def channel_fault(error: BaseException) -> BrokerError:
     detail = _detail(cause)
     if isinstance(cause, exceptions.ChannelClosedByBroker):
         reason = _CHANNEL_REASONS.get(cause.reply_code, "BrokerRefused")
-        return BrokerRefusedError(reason, f"RabbitMQ answered: {detail}")
+        advice = _ADVICE.get(cause.reply_code, "")
+        return BrokerRefusedError(reason, f"RabbitMQ answered: {detail}{advice}")
     return BrokerUnavailableError("BrokerUnreachable", f"RabbitMQ went away: {detail}")
 
 

@@ -40,6 +40,10 @@ def decide_workers_ready(
     if is_rolled_out(desired, deployment):
         return Finding("True", "WorkersReady", f"{ready} of {desired} workers are ready")
     fault = find_pod_fault(pods)
+    if fault and ready >= desired:
+        return Finding(
+            "False", fault[0], f"enough workers are ready, but newer ones are not: {fault[1]}"
+        )
     if fault:
         return Finding("False", fault[0], f"{ready} of {desired} workers are ready: {fault[1]}")
     for condition in status.get("conditions", []):
@@ -47,7 +51,8 @@ def decide_workers_ready(
             return Finding("False", "PodsRefused", str(condition.get("message", "")))
     if ready >= desired:
         return Finding("True", "RollingOut", f"{updated} of {desired} workers are up to date")
-    return Finding("False", "WorkersStarting", f"{ready} of {desired} workers are ready")
+    hint = f"; `kubectl describe pod {_first_name(pods)}` tells what it waits for" if pods else ""
+    return Finding("False", "WorkersStarting", f"{ready} of {desired} workers are ready{hint}")
 
 
 def is_rolled_out(desired: int, deployment: Mapping[str, Any]) -> bool:
@@ -74,6 +79,10 @@ def find_pod_fault(pods: Sequence[Mapping[str, Any]]) -> tuple[str, str] | None:
                 continue
             return reason, f"pod '{name}': {_container_message(container, waiting)}"
     return None
+
+
+def _first_name(pods: Sequence[Mapping[str, Any]]) -> str:
+    return min(str(pod["metadata"]["name"]) for pod in pods)
 
 
 def _container_message(container: Mapping[str, Any], waiting: Mapping[str, Any]) -> str:
