@@ -67,9 +67,11 @@ def system(release: Api) -> System:
 
 
 @pytest.fixture(scope="session")
-def recorder(cluster: Api) -> Recorder:
+def recorder(system: System) -> Iterator[Recorder]:
     """Give the pod that handlers tell of their runs."""
-    return start_recorder(cluster)
+    kubectl = system.kubectl.in_namespace(f"recorder-{uuid.uuid4().hex[:6]}")
+    yield start_recorder(kubectl)
+    kubectl.run("delete", "namespace", kubectl.namespace, "--wait=false")
 
 
 @pytest.fixture(scope="module")

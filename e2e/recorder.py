@@ -6,7 +6,6 @@ from typing import Any
 
 import httpx
 
-from e2e.api import Api
 from e2e.kubectl import Kubectl
 from e2e.manifests import (
     HANDLERS_CONFIG,
@@ -16,7 +15,6 @@ from e2e.manifests import (
     restricted_pod,
 )
 
-NAMESPACE = "e2e-recorder"
 _NAME = "recorder"
 _PORT = 8080
 _START_SECONDS = 120
@@ -53,11 +51,9 @@ class Recorder:
         answer.raise_for_status()
 
 
-def start_recorder(api: Api) -> Recorder:
-    """Start the recorder in a namespace of its own; it forgets what an earlier one kept."""
-    kubectl = Kubectl(NAMESPACE)
-    kubectl.apply([namespace(NAMESPACE)])
-    kubectl.run("delete", "pod", _NAME, "--ignore-not-found", "--grace-period=0", "--force")
+def start_recorder(kubectl: Kubectl) -> Recorder:
+    """Start a recorder in a namespace of its own, which is created."""
+    kubectl.apply([namespace(kubectl.namespace)])
     container = {
         "name": _NAME,
         "image": WORKER_IMAGE,
@@ -88,5 +84,5 @@ def start_recorder(api: Api) -> Recorder:
     )
     wait = ("wait", "--for=condition=Ready", f"pod/{_NAME}", f"--timeout={_START_SECONDS}s")
     kubectl.run(*wait, timeout_seconds=_START_SECONDS + 10)
-    address = api.get("Service", NAMESPACE, _NAME)["spec"]["clusterIP"]
+    address = kubectl.get_json("service", _NAME)["spec"]["clusterIP"]
     return Recorder(f"http://{address}:{_PORT}")

@@ -1,16 +1,10 @@
 """A TaskQueue deleted: what goes with it, what is kept, and that it never hangs."""
 
 import uuid
-from functools import partial
 
-from e2e.conftest import MakeSpace
-from e2e.kubectl import Kubectl
-from e2e.manifests import secret, task
+from e2e.manifests import task
 from e2e.rabbit import Depth
 from e2e.space import Space
-
-# The operator gives an unreachable broker up after a minute.
-GIVE_UP_SECONDS = 110
 
 
 def test_deleted_taskqueue_leaves_nothing_behind(space: Space) -> None:
@@ -64,50 +58,6 @@ def test_deletion_policy(space: Space) -> None:
     assert [run.name for run in space.runs()] == ["waits-retain"]
     with rabbit.channel() as channel:
         channel.queue_delete(space.work_queue("if-empty"))
-
-
-def test_deletion_never_hangs(make_space: MakeSpace) -> None:
-    """All cases at once: the operator gives up a broker that is gone only after a minute."""
-    space = make_space()
-    nowhere = {"uri": "amqp://user:password@nowhere.invalid"}
-    space.apply(secret("nowhere", nowhere), secret("deleted", nowhere))
-    broker = {"secretRef": {"name": "nowhere"}}
-    space.apply(space.scenario_queue("no-broker", broker=broker))
-    space.apply(space.scenario_queue("no-secret", broker={"secretRef": {"name": "deleted"}}))
-    doomed = [make_space(), make_space()]
-    doomed[0].apply(space.scenario_queue("working"), task("done", "working", "record"))
-    doomed[1].apply(secret("nowhere", nowhere), space.scenario_queue("unborn", broker=broker))
-    space.wait_queue("no-broker", "BrokerUnreachable")
-    space.wait_queue("no-secret", "BrokerUnreachable")
-    doomed[1].wait_queue("unborn", "BrokerUnreachable")
-    doomed[0].wait_task("done", "Succeeded")
-
-    space.kubectl.run("delete", "secret", "deleted")
-    space.kubectl.run("delete", "tq", "no-broker", "no-secret", "--wait=false")
-    for one in doomed:
-        Kubectl().run("delete", "namespace", one.name, "--wait=false")
-
-    space.wait_gone("TaskQueue", "no-secret", GIVE_UP_SECONDS)
-    space.wait_gone("TaskQueue", "no-broker", GIVE_UP_SECONDS)
-    (event,) = (
-        one
-        for one in space.events("BrokerObjectsLeft")
-        if one["involvedObject"]["name"] == "no-broker"
-    )
-    assert f"'{space.work_queue('no-broker')}'" in event["message"]
-    assert "password" not in event["message"]
-    for one in doomed:
-        one.wait(
-            "the namespace is gone",
-            partial(is_gone, one.name),
-            GIVE_UP_SECONDS,
-        )
-    assert space.system.rabbit.depth(doomed[0].work_queue("working")) is None
-
-
-def is_gone(namespace: str) -> bool:
-    """Return whether a namespace is there no more."""
-    return not Kubectl().run("get", "namespace", namespace, "--ignore-not-found", "-o", "name")
 
 
 def test_taskqueue_created_anew_is_another_one(space: Space) -> None:
