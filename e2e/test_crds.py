@@ -178,7 +178,8 @@ LONG = "a" * 41
         pytest.param(
             {f"{TEMPLATE}.volumeMounts": [{"name": "a", "mountPath": "/etc/taskqueue/broker"}]},
             f"{TEMPLATE}.volumeMounts[0].mountPath",
-            "must be absolute and outside '/etc/taskqueue', not '/etc/taskqueue/broker'",
+            "must be absolute and outside '/etc/taskqueue' and '/opt/taskqueue', "
+            "not '/etc/taskqueue/broker'",
             id="reserved mount path",
         ),
         pytest.param(
