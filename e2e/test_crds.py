@@ -170,6 +170,12 @@ LONG = "a" * 41
             id="variable set twice",
         ),
         pytest.param(
+            {f"{TEMPLATE}.env": [{"name": "PYTHONPATH", "value": "/app/lib"}]},
+            f"{TEMPLATE}.env[0]",
+            "PYTHONPATH must not be set: mount or copy your modules to /app",
+            id="variable that hides our code",
+        ),
+        pytest.param(
             {f"{TEMPLATE}.env": [{"name": "A"}, {"name": "A"}]},
             f"{TEMPLATE}.env[1]",
             "Duplicate value",

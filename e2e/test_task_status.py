@@ -77,6 +77,21 @@ def stage(release: Api, kubectl: Kubectl) -> Stage:
             [SUCCEEDED], {"completionTime": LATER}, FINISHED_RULE, id="finished finishes again"
         ),
         pytest.param(
+            [SUCCEEDED], {"result": {"late": True}}, FINISHED_RULE, id="a late result is added"
+        ),
+        pytest.param(
+            [{**SUCCEEDED, "result": {"sum": 1}}],
+            {"result": {"sum": 2}},
+            FINISHED_RULE,
+            id="a result is changed",
+        ),
+        pytest.param(
+            [FAILED],
+            {"error": {"type": "KeyError", "message": "other words"}},
+            FINISHED_RULE,
+            id="an error is reworded",
+        ),
+        pytest.param(
             [RUNNING],
             {"phase": "Pending"},
             "phase must not go back from 'Running' to 'Pending'",
@@ -166,7 +181,6 @@ def test_status_cannot(
             ],
             id="worker lost, said by another",
         ),
-        pytest.param([SUCCEEDED, {"result": {"late": True}}], id="result of a finished Task"),
         pytest.param([{"dispatches": 2}, RUNNING], id="second publication"),
     ],
 )
