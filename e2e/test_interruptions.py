@@ -67,6 +67,20 @@ def test_backlog_is_neither_doubled_nor_lost_by_a_restart(space: Space) -> None:
     assert count_runs(space.runs()) == dict.fromkeys(dispatches, 1)
 
 
+def test_copies_beside_their_originals_run_once(space: Space) -> None:
+    """A backlog that the next operator cannot be sure of is published again, all of it."""
+    space.apply(space.scenario_queue("doubled", {"replicas": 0, "concurrency": 4}))
+    space.wait_queue("doubled")
+    created = space.create_all(task(f"task-{n:03}", "doubled", "record") for n in range(100))
+    space.wait_depth("doubled", 100)
+    space.system.kill_operator()
+    space.wait_depth("doubled", 200)
+    space.edit_queue("doubled", workers={"replicas": 2})
+    space.wait_tasks(100)
+    space.wait_depth("doubled", 0)
+    assert count_runs(space.runs()) == {name_of(one): 1 for one in created}
+
+
 def published_through(space: Space) -> datetime:
     """Return the moment before which all Tasks are published, as the TaskQueue says."""
     status = space.get("TaskQueue", "backlog")["status"]
