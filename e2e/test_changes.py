@@ -1,11 +1,15 @@
 """A TaskQueue edited, and what it owns changed behind the operator's back."""
 
 import base64
+import subprocess
 from functools import partial
 from typing import Any
 
+import pytest
+
 from e2e.api import Object
 from e2e.manifests import secret, task
+from e2e.node import node, paths
 from e2e.space import Space, condition_of, count_runs
 from e2e.system import name_of
 
@@ -58,6 +62,35 @@ def test_template_edit_rolls_out(space: Space) -> None:
     space.apply(task("after", "edited", "variable", payload="COLOUR"))
     assert space.wait_task("after", "Succeeded")["status"]["result"] == "grün"
     assert name_of(space.pods("edited")[0]) != before
+
+
+@pytest.mark.skipif(
+    not paths.PREPARED.exists(), reason="the second name of the image needs our own containerd"
+)
+def test_new_image_rolls_out(space: Space) -> None:
+    second = f"localhost/taskqueue-worker:{space.name}"
+    client = [str(node.ctr()), "-a", str(paths.CONTAINERD_SOCKET), "-n", "k8s.io"]
+    images = [*client, "images"]
+    subprocess.run([*images, "tag", "localhost/taskqueue-worker:dev", second], check=True)
+    try:
+        space.apply(space.scenario_queue("image"))
+        space.wait_queue("image")
+        space.edit_queue("image", workers={"template": {"image": second}})
+        space.wait(
+            "a worker of the new image alone",
+            lambda: [image_of(pod) for pod in space.pods("image")] == [second],
+        )
+        space.wait_queue("image")
+        space.apply(task("after", "image", "record"))
+        space.wait_task("after", "Succeeded")
+    finally:
+        subprocess.run([*images, "rm", second], check=True)
+
+
+def image_of(pod: Object) -> str:
+    """Return the image of a pod's only container."""
+    (container,) = pod["spec"]["containers"]
+    return str(container["image"])
 
 
 def test_changed_secret_rolls_out(space: Space) -> None:
