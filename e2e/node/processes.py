@@ -20,7 +20,10 @@ from e2e.node.console import NodeError
 MARKER = "TASKQUEUE_NODE_COMPONENT"
 _POLL_SECONDS = 0.05
 _LOG_TAIL_LINES = 15
-_START_TIME_FIELD = 22  # of /proc/PID/stat, counted from 1: proc(5)
+# Fields of /proc/PID/stat, counted from 1: proc(5).
+_STATE_FIELD = 3
+_THREADS_FIELD = 20
+_START_TIME_FIELD = 22
 
 
 @dataclass(frozen=True)
@@ -34,9 +37,22 @@ class Identity:
 
 def parse_start_ticks(stat: str) -> int:
     """Return the start time, in clock ticks since boot, from the text of /proc/PID/stat."""
+    return int(_field(stat, _START_TIME_FIELD))
+
+
+def is_ended(stat: str) -> bool:
+    """Return whether /proc/PID/stat tells of a process that has let go of all it held.
+
+    A zombie has ended: its parent, perhaps this very command, has only not asked for it yet. But
+    the first thread of a killed process is a zombie while others still end, and until the last
+    of them has, its ports stay taken.
+    """
+    return _field(stat, _STATE_FIELD) in {"Z", "X"} and int(_field(stat, _THREADS_FIELD)) <= 1
+
+
+def _field(stat: str, number: int) -> str:
     # The command's name (field 2) is in parentheses and may hold spaces and parentheses itself.
-    after_name = stat.rpartition(")")[2].split()
-    return int(after_name[_START_TIME_FIELD - 3])
+    return stat.rpartition(")")[2].split()[number - 3]
 
 
 def read_identity(pid: int, proc: Path = Path("/proc")) -> Identity | None:
@@ -46,8 +62,7 @@ def read_identity(pid: int, proc: Path = Path("/proc")) -> Identity | None:
         boot_id = (proc / "sys/kernel/random/boot_id").read_text().strip()
     except (FileNotFoundError, ProcessLookupError):
         return None
-    # A zombie has ended: its parent, perhaps this very command, has only not asked for it yet.
-    if stat.rpartition(")")[2].split()[0] in {"Z", "X"}:
+    if is_ended(stat):
         return None
     return Identity(pid, parse_start_ticks(stat), boot_id)
 

@@ -2,9 +2,11 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from e2e.node.processes import (
     Identity,
     Processes,
     end_all,
+    is_ended,
     is_rooted_below,
     parse_start_ticks,
     read_identity,
@@ -22,9 +25,11 @@ BOOT = "6a0c0bd5-0000-4000-8000-000000000001"
 STATE = Path("/var/lib/taskqueue-node")
 
 
-def stat_line(pid: int, start: int, *, name: str = "etcd", state: str = "S") -> str:
-    before_start = " ".join(["1"] * 18)
-    return f"{pid} ({name}) {state} {before_start} {start} 1000 200"
+def stat_line(
+    pid: int, start: int, *, name: str = "etcd", state: str = "S", threads: int = 1
+) -> str:
+    before_threads = " ".join(["1"] * 16)
+    return f"{pid} ({name}) {state} {before_threads} {threads} 0 {start} 1000 200"
 
 
 def fake_proc(folder: Path, pid: int, start: int, *, boot: str = BOOT, state: str = "S") -> Path:
@@ -56,6 +61,51 @@ def test_start_time_is_read_whatever_the_name_of_the_program(name: str) -> None:
 
 def test_a_zombie_has_ended(tmp_path: Path) -> None:
     assert read_identity(7, fake_proc(tmp_path, 7, 1, state="Z")) is None
+
+
+@pytest.mark.parametrize(
+    ("state", "threads", "expected"),
+    [
+        pytest.param("S", 1, False, id="asleep"),
+        pytest.param("Z", 1, True, id="a zombie"),
+        pytest.param("Z", 2, False, id="a zombie whose other threads still end"),
+        pytest.param("X", 0, True, id="gone"),
+    ],
+)
+def test_a_process_has_ended_with_its_last_thread(state: str, threads: int, expected: bool) -> None:
+    line = stat_line(7, 1, name="a) Z 1 (b", state=state, threads=threads)
+    assert is_ended(line) is expected
+
+
+# Many threads: the first of them is a zombie before the last has ended.
+SLOW_TO_END = """
+import socket, threading, time
+server = socket.create_server(("127.0.0.1", 0))
+for _ in range(50):
+    threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
+print(server.getsockname()[1], flush=True)
+time.sleep(60)
+"""
+
+
+def has_text(log: Path) -> bool:
+    return bool(log.read_text())
+
+
+def test_the_port_of_a_killed_process_is_free_once_it_is_stopped(tmp_path: Path) -> None:
+    processes = Processes(tmp_path / "pids", tmp_path / "logs")
+    for n in range(8):
+        name = f"server-{n}"
+        processes.start(name, [sys.executable, "-c", SLOW_TO_END], os.environ)
+        log = processes.log(name)
+        processes.wait_until(name, partial(has_text, log), timeout_seconds=10)
+        pid, port = processes.pid(name), int(log.read_text())
+        assert pid is not None
+        processes.stop(name, grace_seconds=0)
+        try:
+            socket.create_server(("127.0.0.1", port)).close()
+        finally:
+            os.waitpid(pid, 0)
 
 
 def test_a_pid_nobody_has_is_nobody(tmp_path: Path) -> None:
