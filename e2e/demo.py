@@ -101,8 +101,11 @@ def image_builds() -> dict[str, str]:
     return builds
 
 
-def install_chart(helm: Helm, operator_build: str) -> None:
-    """Install or upgrade the chart, with a RabbitMQ and the images of this checkout."""
+def install_chart(helm: Helm, operator_build: str, *more: str) -> None:
+    """Install or upgrade the chart, with a RabbitMQ and the images of this checkout.
+
+    more: other settings, as `--set` takes them.
+    """
     values = {
         "image.registry": "localhost",
         "image.tag": "dev",
@@ -111,7 +114,7 @@ def install_chart(helm: Helm, operator_build: str) -> None:
         f"podAnnotations.{BUILD_ANNOTATION}": operator_build,
     }
     settings = [f"--set-string={key}={value}" for key, value in values.items()]
-    settings.append("--set=rabbitmq.enabled=true")
+    settings += [f"--set={value}" for value in ("rabbitmq.enabled=true", *more)]
     target = ("--namespace", SYSTEM_NAMESPACE, "--create-namespace")
     # Definitions that somebody applied with kubectl are taken over.
     ownership = ("--take-ownership", "--force-conflicts")

@@ -10,7 +10,6 @@ from e2e.api import Api, Object
 from e2e.demo import SYSTEM_NAMESPACE
 from e2e.kubectl import Kubectl
 from e2e.manifests import task
-from e2e.node import node, paths
 from e2e.space import Space, count_runs
 from e2e.system import (
     OPERATOR,
@@ -158,27 +157,6 @@ def test_broker_gone_and_back(space: Space) -> None:
         assert now["metadata"]["uid"] == pod["metadata"]["uid"]
         assert restarts_of(now) == restarts_of(pod)
     space.wait_depth("outage", 0)
-
-
-@pytest.mark.skipif(
-    not paths.PREPARED.exists(), reason="the cluster's API server is no process of this machine"
-)
-def test_api_server_killed_while_tasks_run(space: Space) -> None:
-    space.apply(space.scenario_queue("api", {"concurrency": 4}))
-    space.wait_queue("api")
-    (worker,), operator = space.pods("api"), space.system.operator_pod()
-    names = [f"task-{n:03}" for n in range(100)]
-    space.create_all(task(name, "api", "slow", payload={"seconds": 0.2}) for name in names)
-    space.wait("some have run", lambda: len(space.runs("end")) > 10)
-    node.restart("kube-apiserver", grace_seconds=0)
-    space.wait_tasks(100)
-    assert count_runs(space.runs("end")) == dict.fromkeys(names, 1)
-    for pod, now in ((operator, space.system.operator_pod()), (worker, space.pods("api")[0])):
-        assert now["metadata"]["uid"] == pod["metadata"]["uid"]
-        assert restarts_of(now) == restarts_of(pod)
-    space.apply(task("after", "api", "record"))
-    space.wait_task("after", "Succeeded")
-    assert space.system.get("/healthz").status_code == 200
 
 
 def test_both_stop_cleanly_on_sigterm(space: Space) -> None:

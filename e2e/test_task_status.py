@@ -263,6 +263,14 @@ def test_columns_show_how_a_task_failed(kubectl: Kubectl, stage: Stage) -> None:
 def test_both_kinds_are_in_one_category(kubectl: Kubectl, stage: Stage) -> None:
     kubectl.apply([edited(QUEUE, {"metadata.name": "category"})])
     stage.put()
-    found = kubectl.run("get", "taskqueue", "-o", "name")
+    found = kubectl.run("get", "taskqueue-dev", "-o", "name")
     assert "taskqueue.taskqueue.dev/category" in found
     assert "task.taskqueue.dev/" in found
+
+
+@pytest.mark.parametrize("kind", ["taskqueue", "taskqueues", "tq", "taskqueues.taskqueue.dev"])
+def test_a_taskqueue_is_found_under_every_name_of_its_kind(kubectl: Kubectl, kind: str) -> None:
+    """A category of the same name would hide the singular from kubectl."""
+    kubectl.apply([edited(QUEUE, {"metadata.name": "named"})])
+    found = kubectl.run("get", kind, "named", "-o", "name")
+    assert found.strip() == "taskqueue.taskqueue.dev/named"

@@ -64,7 +64,8 @@ class Kind:
     selectable: Sequence[str] = ()
     status_default: dict[str, Any] | None = None
     scale: dict[str, str] | None = None
-    categories: Sequence[str] = field(default=("taskqueue",))
+    # Not `taskqueue`: kubectl would take it for the category, and `get taskqueue NAME` fails.
+    categories: Sequence[str] = field(default=("taskqueue-dev",))
 
 
 def structural_schema(model: type[Model]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from e2e.node.network import SERVICE_API_IP
 
 NODE_NAME = "taskqueue-node"
+TOKEN_KEY = "service-accounts.key"
 _LIFETIME = datetime.timedelta(days=365)
 # Clocks of pods and of this machine are the same, but not those of whoever looks at a copy.
 _BACKDATED = datetime.timedelta(hours=1)
@@ -113,7 +114,12 @@ def write_certificates(folder: Path, node_ip: str) -> None:
     authority = Authority(folder)
     for file_name, subject in subjects(node_ip).items():
         authority.issue(file_name, subject)
-    write_key(folder / "service-accounts.key", ec.generate_private_key(ec.SECP256R1()))
+    write_token_key(folder / TOKEN_KEY)
+
+
+def write_token_key(path: Path) -> None:
+    """Write a new key that signs the tokens of service accounts."""
+    write_key(path, ec.generate_private_key(ec.SECP256R1()))
 
 
 def _builder(

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from e2e.node import network, paths
-from e2e.node.certificates import NODE_NAME
+from e2e.node.certificates import NODE_NAME, TOKEN_KEY
 from e2e.node.configuration import API_PORT, Layout
 from e2e.node.console import is_successful, system_path
 
@@ -93,8 +93,8 @@ def _api_server(layout: Layout) -> Component:
         # The node's name is in no name server.
         "--kubelet-preferred-address-types=InternalIP",
         "--service-account-issuer=https://kubernetes.default.svc.cluster.local",
-        f"--service-account-key-file={pki}/service-accounts.key",
-        f"--service-account-signing-key-file={pki}/service-accounts.key",
+        f"--service-account-key-file={pki}/{TOKEN_KEY}",
+        f"--service-account-signing-key-file={pki}/{TOKEN_KEY}",
         "--authorization-mode=Node,RBAC",
         "--enable-admission-plugins=NodeRestriction",
         "--allow-privileged=true",
@@ -108,7 +108,7 @@ def _controller_manager(layout: Layout) -> Component:
         str(layout.kubernetes / "kube-controller-manager"),
         *_control_loop_flags("controller-manager"),
         "--use-service-account-credentials",
-        f"--service-account-private-key-file={paths.PKI}/service-accounts.key",
+        f"--service-account-private-key-file={paths.PKI}/{TOKEN_KEY}",
         f"--root-ca-file={paths.PKI}/ca.crt",
         f"--flex-volume-plugin-dir={paths.STATE}/volume-plugins",
         f"--cluster-signing-cert-file={paths.PKI}/ca.crt",

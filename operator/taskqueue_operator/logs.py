@@ -17,6 +17,13 @@ def _plain_fields(record: logging.LogRecord) -> bool:
     return True
 
 
+def _calm(record: logging.LogRecord) -> bool:
+    """Call a wait what it is: Kopf logs a handler that asks to be called later as an error."""
+    if record.name == "kopf.objects" and " failed temporarily: " in record.getMessage():
+        record.levelno, record.levelname = logging.INFO, "INFO"
+    return True
+
+
 def configure_logging(log_format: str, level: str) -> None:
     """Send every log record to standard output in one format."""
     handler = logging.StreamHandler(sys.stdout)
@@ -30,6 +37,7 @@ def configure_logging(log_format: str, level: str) -> None:
     else:
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
     handler.addFilter(_plain_fields)
+    handler.addFilter(_calm)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)

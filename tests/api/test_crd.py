@@ -215,7 +215,7 @@ def test_a_kind_is_served_stored_and_named(kind: Any) -> None:
     assert (version["served"], version["storage"]) == (True, True)
     assert version["subresources"]["status"] == {}
     assert crd["spec"]["names"]["plural"] == kind.plural
-    assert crd["spec"]["names"]["categories"] == ["taskqueue"]
+    assert crd["spec"]["names"]["categories"] == ["taskqueue-dev"]
 
 
 def resolve(schema: dict[str, Any], path: str) -> dict[str, Any]:

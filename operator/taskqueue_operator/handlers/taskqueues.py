@@ -44,7 +44,7 @@ def register(registry: kopf.OperatorRegistry, queues: TaskQueues, teardown: Tear
     async def verify(body: kopf.Body, **_: Any) -> None:
         await queues.verify(key_of(body))
 
-    @kopf.on.delete(*resource, registry=registry)
+    @kopf.on.delete(*resource, registry=registry, id="delete")
     async def delete(body: kopf.Body, **_: Any) -> None:
         try:
             async with queues.lock(key_of(body)):

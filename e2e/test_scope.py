@@ -1,0 +1,64 @@
+"""An operator that `watchNamespaces` narrows serves those namespaces, and sees no other."""
+
+from e2e.conftest import MakeSpace
+from e2e.demo import SYSTEM_NAMESPACE, image_builds, install_chart
+from e2e.kubectl import Helm, Kubectl
+from e2e.manifests import task
+from e2e.space import Space
+from e2e.system import OPERATOR, System
+
+
+def test_only_the_namespaces_named_are_served(system: System, make_space: MakeSpace) -> None:
+    inside, outside = make_space(), make_space()
+    install(system, f"watchNamespaces={{{inside.name}}}")
+    try:
+        for space in (outside, inside):
+            space.apply(space.scenario_queue("scoped"))
+            space.apply(task("good", "scoped", "record"), task("bad", "scoped", "raise"))
+        check_served(inside)
+        check_not_seen(outside)
+    finally:
+        install(system)
+    # Wider again, it serves what has waited there.
+    outside.wait_queue("scoped")
+    outside.wait_task("good", "Succeeded")
+    outside.wait_task("bad", "Failed")
+
+
+def install(system: System, *settings: str) -> None:
+    """Install the release with these settings, and wait until it runs with them."""
+    install_chart(Helm(), image_builds()["operator"], *settings)
+    Kubectl(SYSTEM_NAMESPACE).wait_rollout(f"deployment/{OPERATOR}", timeout_seconds=120)
+    system.wait_operator()
+
+
+def check_served(space: Space) -> None:
+    """Fail unless all that the operator does is done there, with Roles of that namespace alone."""
+    # Its broker's Secret lies in the release's namespace, which it does not serve.
+    space.wait_queue("scoped")
+    space.wait_task("good", "Succeeded")
+    space.wait_task("bad", "Failed")
+    before = space.get("Deployment", "tq-scoped")["metadata"]["uid"]
+    space.kubectl.run("delete", "deployment", "tq-scoped")
+    space.wait("its Deployment is back", lambda: is_another(space, before))
+    space.apply(space.scenario_queue("leaving"))
+    space.wait_queue("leaving")
+    space.kubectl.run("delete", "taskqueue", "leaving", "--timeout=60s", timeout_seconds=70)
+    space.wait_gone("Deployment", "tq-leaving")
+    assert space.system.rabbit.depth(space.work_queue("leaving")) is None
+
+
+def is_another(space: Space, uid: str) -> bool:
+    """Return whether there is a Deployment, and not that one."""
+    found = space.find("Deployment", "tq-scoped")
+    return found is not None and bool(found["metadata"]["uid"] != uid)
+
+
+def check_not_seen(space: Space) -> None:
+    """Fail if the operator did anything about a namespace, or was refused anything anywhere."""
+    assert "conditions" not in space.get("TaskQueue", "scoped").get("status", {})
+    assert space.get("Task", "good")["status"]["phase"] == "Pending"
+    assert space.find("Deployment", "tq-scoped") is None
+    records = space.system.logs()
+    assert not [one for one in records if one["level"] in {"ERROR", "CRITICAL"}]
+    assert not [one for one in records if space.name in str(one)]

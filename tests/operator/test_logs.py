@@ -1,0 +1,42 @@
+"""What the log makes of records that are not our own."""
+
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from taskqueue_operator.logs import configure_logging
+
+
+@pytest.fixture
+def _kept() -> Iterator[None]:
+    """Give the logging back as it was."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    levels = {name: logging.getLogger(name).level for name in ("pika", "httpx", "kopf")}
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    for name, former in levels.items():
+        logging.getLogger(name).setLevel(former)
+
+
+@pytest.mark.usefixtures("_kept")
+@pytest.mark.parametrize(
+    ("message", "level"),
+    [
+        pytest.param("Handler 'delete' failed temporarily: 1 workers consume", "INFO", id="a wait"),
+        pytest.param("Handler 'delete' failed permanently: no", "ERROR", id="a failure"),
+    ],
+)
+def test_a_handler_that_waits_is_no_error(
+    message: str, level: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configure_logging("json", "INFO")
+    extra = {"k8s_ref": {"namespace": "shop", "name": "emails"}, "settings": object()}
+    logging.getLogger("kopf.objects").error(message, extra=extra)
+    line = json.loads(capsys.readouterr().out)
+    assert (line["level"], line["message"]) == (level, message)
+    assert (line["namespace"], line["object"]) == ("shop", "emails")
+    assert "settings" not in line
