@@ -40,6 +40,11 @@ def rfc3339(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def rfc3339_milli(moment: datetime) -> str:
+    """Return a moment in UTC with milliseconds, for what is due within less than a second."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
 def rfc3339_micro(moment: datetime) -> str:
     """Return a moment in UTC with microseconds, as Kubernetes' MicroTime."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, NewType
 
+from taskqueue_api.retries import BadPolicyError, read_policy
+
 MESSAGE_VERSION = 1
 CONTENT_TYPE = "application/json"
 
@@ -20,10 +22,11 @@ _NAMESPACE = "x-tq-namespace"
 _NAME = "x-tq-name"
 _CREATED = "x-tq-created"
 _RUN = "x-tq-run"
-_ATTEMPT = "x-tq-attempt"
 _DISPATCHES = "x-tq-dispatches"
 _TIMEOUT = "x-tq-timeout-ms"
+_RETRY = "x-tq-retry"
 
+ATTEMPT_HEADER = "x-tq-attempt"
 ERROR_TYPE_HEADER = "x-tq-error-type"
 ERROR_MESSAGE_HEADER = "x-tq-error-message"
 FAILED_AT_HEADER = "x-tq-failed-at"
@@ -41,6 +44,7 @@ class TaskHeaders:
     cluster: UID of the cluster's kube-system namespace.
     created: creation time of the Task, by the API server's clock, whole seconds.
     run, attempt, dispatches: which publication this is; attempt counts from 1.
+    retry: the Task's own policy; None: its TaskQueue's.
     """
 
     cluster: str
@@ -51,17 +55,19 @@ class TaskHeaders:
     attempt: int
     dispatches: int
     timeout: timedelta
+    retry: str | None = None
 
     def to_amqp(self) -> dict[str, Any]:
         """Return the AMQP header table."""
-        return {
+        own = {} if self.retry is None else {_RETRY: self.retry}
+        return own | {
             _VERSION: MESSAGE_VERSION,
             _CLUSTER: self.cluster,
             _NAMESPACE: self.namespace,
             _NAME: self.name,
             _CREATED: int(self.created.timestamp()),
             _RUN: self.run,
-            _ATTEMPT: self.attempt,
+            ATTEMPT_HEADER: self.attempt,
             _DISPATCHES: self.dispatches,
             _TIMEOUT: self.timeout // timedelta(milliseconds=1),
         }
@@ -86,10 +92,30 @@ def parse_headers(table: Mapping[str, Any] | None) -> TaskHeaders | None:
         name=_text(table, _NAME),
         created=datetime.fromtimestamp(_number(table, _CREATED), UTC),
         run=_number(table, _RUN),
-        attempt=_number(table, _ATTEMPT, least=1),
+        attempt=_number(table, ATTEMPT_HEADER, least=1),
         dispatches=_number(table, _DISPATCHES, least=1),
         timeout=timedelta(milliseconds=_number(table, _TIMEOUT)),
+        retry=_policy(table),
     )
+
+
+def read_attempt(table: Mapping[str, Any] | None) -> int:
+    """Return the attempt that a message of an outside producer is for; its first has no header.
+
+    Raises BadHeadersError.
+    """
+    return _number(table, ATTEMPT_HEADER, least=1) if table and ATTEMPT_HEADER in table else 1
+
+
+def _policy(table: Mapping[str, Any]) -> str | None:
+    if _RETRY not in table:
+        return None
+    text = _text(table, _RETRY)
+    try:
+        read_policy(text)
+    except BadPolicyError as error:
+        raise BadHeadersError(f"header {_RETRY}: {error}") from error
+    return text
 
 
 def _text(table: Mapping[str, Any], key: str) -> str:

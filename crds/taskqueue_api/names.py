@@ -3,7 +3,7 @@
 A name is built here and nowhere else, so that two parts can never spell it differently.
 """
 
-import re
+from datetime import timedelta
 from typing import NewType
 
 GROUP = "taskqueue.dev"
@@ -38,6 +38,20 @@ the vhost, so that a second cluster on the same vhost is refused by RabbitMQ its
 UNROUTED_KEY = "unrouted"
 """Routing key on the dead-letter exchange that leads to UNROUTED_QUEUE."""
 
+UNROUTED_EXCHANGE = UNROUTED_QUEUE
+"""A fanout exchange to UNROUTED_QUEUE: the alternate of exchanges that must not lose a message."""
+
+DUE_EXCHANGE = "taskqueue.due"
+"""Topic exchange at the foot of the ladder: from here a message goes to its work queue."""
+
+DELAY_UNIT = timedelta(milliseconds=100)
+DELAY_LEVELS = 26
+"""Level 25 keeps a message for 39 days. RabbitMQ takes no TTL above 2**32 - 1 ms (49 days), so a
+further level is not possible."""
+
+DELAY_MAX = DELAY_UNIT * (2**DELAY_LEVELS - 1)
+"""The ladder's reach: 77 days."""
+
 QueueName = NewType("QueueName", str)
 """Name of a queue in RabbitMQ (not of a TaskQueue)."""
 
@@ -50,6 +64,28 @@ def work_queue(namespace: str, taskqueue: str) -> QueueName:
 def dead_letter_queue(namespace: str, taskqueue: str) -> QueueName:
     """Return the RabbitMQ queue that holds a TaskQueue's dead letters; also its routing key."""
     return QueueName(f"tqd.{namespace}.{taskqueue}")
+
+
+def delay_level(level: int) -> str:
+    """Return the name of one level of the ladder: of its exchange, and of its queue.
+
+    The queue of level n keeps a message for DELAY_UNIT * 2**n, and hands it to level n - 1.
+    """
+    return f"taskqueue.delay.{level:02}"
+
+
+DELAY_EXCHANGE = delay_level(DELAY_LEVELS - 1)
+"""The top of the ladder, where delayed messages are published."""
+
+
+def delay_key(delay: timedelta, queue: QueueName) -> str:
+    """Return the routing key that takes a message to a work queue after a delay.
+
+    A word per level, `1` where the message stays and `0` where it passes by, then the queue:
+    the delay in binary. Rounded up to DELAY_UNIT; at most DELAY_MAX.
+    """
+    units = max(0, -(-min(delay, DELAY_MAX) // DELAY_UNIT))
+    return f"{'.'.join(f'{units:0{DELAY_LEVELS}b}')}.{queue}"
 
 
 def broker_user(namespace: str, taskqueue: str, uid: str) -> str:
@@ -83,19 +119,28 @@ def worker_labels(taskqueue: str) -> dict[str, str]:
 def user_permissions(namespace: str, taskqueue: str) -> dict[str, str]:
     """Return the RabbitMQ permissions of a TaskQueue's workers, as the management API takes them.
 
-    Read from their own queue, write to the dead-letter exchange; what they may send there is
-    narrowed further by `topic_permission_key`.
+    Read from their own queue, write to the dead-letter exchange and to the ladder; what they may
+    send there is narrowed further by `topic_permissions`.
     """
     return {
         "configure": "^$",
-        "write": f"^{re.escape(DEAD_LETTER_EXCHANGE)}$",
+        "write": f"^({_escape(DEAD_LETTER_EXCHANGE)}|{_escape(DELAY_EXCHANGE)})$",
         "read": f"^{_escape(work_queue(namespace, taskqueue))}$",
     }
 
 
-def topic_permission_key(namespace: str, taskqueue: str) -> str:
-    """Return the pattern of routing keys that workers may use on the dead-letter exchange."""
-    return f"^({_escape(dead_letter_queue(namespace, taskqueue))}|{UNROUTED_KEY})$"
+def topic_permissions(namespace: str, taskqueue: str) -> list[dict[str, str]]:
+    """Return the routing keys that workers may use, as the management API takes them.
+
+    Only to their own dead letters, and through the ladder back to their own queue.
+    """
+    dead_letters = _escape(dead_letter_queue(namespace, taskqueue))
+    back = _escape(work_queue(namespace, taskqueue))
+    keys = {
+        DEAD_LETTER_EXCHANGE: f"^({dead_letters}|{UNROUTED_KEY})$",
+        DELAY_EXCHANGE: rf"^([01]\.){{{DELAY_LEVELS}}}{back}$",
+    }
+    return [{"exchange": exchange, "write": key, "read": "^$"} for exchange, key in keys.items()]
 
 
 def _escape(name: str) -> str:

@@ -6,6 +6,7 @@ from pydantic import ConfigDict, Field
 
 from taskqueue_api.conditions import Conditions
 from taskqueue_api.names import TASKS_PRIORITY_DEFAULT
+from taskqueue_api.retry import RetrySpec
 from taskqueue_api.schema import (
     JsonValue,
     Model,
@@ -16,7 +17,7 @@ from taskqueue_api.schema import (
     rules,
 )
 
-Phase = Literal["Pending", "Running", "Succeeded", "Failed"]
+Phase = Literal["Pending", "Running", "Retrying", "Succeeded", "Failed"]
 FINISHED_PHASES: tuple[Phase, ...] = ("Succeeded", "Failed")
 
 PAYLOAD_MAX_BYTES = 32 * 1024
@@ -78,10 +79,14 @@ class TaskSpec(Model):
         description="After this the handler is killed and the Task has failed. Default, and "
         "ceiling: the timeout of the TaskQueue.",
     )
+    retry: RetrySpec | None = Field(
+        default=None,
+        description="How it is tried again when it fails, instead of what the TaskQueue says.",
+    )
 
 
 class TaskError(Model):
-    """Why a Task failed."""
+    """Why a Task, or its last attempt, failed."""
 
     type: Annotated[str, Field(max_length=ERROR_TYPE_MAX)] = Field(
         description="The exception's class, or one of our own words, such as `Timeout`."
@@ -121,8 +126,8 @@ class TaskStatus(Model):
                 "must not be changed: the Task is finished",
             ),
             Rule(
-                "oldSelf.phase != 'Running' || self.phase != 'Pending'",
-                "phase must not go back from 'Running' to 'Pending'",
+                "oldSelf.phase == 'Pending' || self.phase != 'Pending'",
+                "phase must not go back to 'Pending'",
             ),
             Rule(
                 "self.run >= oldSelf.run && self.dispatches >= oldSelf.dispatches",
@@ -142,7 +147,7 @@ class TaskStatus(Model):
                 "another worker must raise attempts to take over a running Task",
             ),
             Rule(
-                f"!(oldSelf.phase == 'Running' && self.phase in {_FINISHED}) || "
+                "oldSelf.phase != 'Running' || self.phase == 'Running' || "
                 f"(self.attempts == oldSelf.attempts && {_SAME_INSTANCE}) || "
                 "(self.phase == 'Failed' && has(self.error) && self.error.type == 'WorkerLost')",
                 "the outcome must come from the worker and attempt that are running",
@@ -152,8 +157,20 @@ class TaskStatus(Model):
                 "completionTime must be set when the Task is finished",
             ),
             Rule(
-                "(self.phase == 'Failed') == has(self.error)",
-                "error must be set when phase is 'Failed', and only then",
+                "!(self.phase in ['Failed', 'Retrying']) || has(self.error)",
+                "error must be set when phase is 'Failed' or 'Retrying'",
+            ),
+            Rule(
+                "!(self.phase in ['Pending', 'Succeeded']) || !has(self.error)",
+                "error must not be set when phase is 'Pending' or 'Succeeded'",
+            ),
+            Rule(
+                "(self.phase == 'Retrying') == has(self.nextAttemptTime)",
+                "nextAttemptTime must be set when phase is 'Retrying', and only then",
+            ),
+            Rule(
+                "self.phase != 'Retrying' || self.attempts >= 1",
+                "attempts must be at least 1 when phase is 'Retrying'",
             ),
         )
     )
@@ -174,6 +191,9 @@ class TaskStatus(Model):
     completion_time: Annotated[str, Field(max_length=32)] | None = Field(
         default=None, description="When it finished."
     )
+    next_attempt_time: Annotated[str, Field(max_length=32)] | None = Field(
+        default=None, description="When it is tried again, while phase is `Retrying`."
+    )
     duration: Annotated[str, Field(max_length=32)] | None = Field(
         default=None, description="How long the last attempt took."
     )
@@ -181,7 +201,9 @@ class TaskStatus(Model):
     result: JsonValue = Field(
         default=None, description="What the handler returned; at most 8 KiB as JSON."
     )
-    error: TaskError | None = Field(default=None, description="Why it failed.")
+    error: TaskError | None = Field(
+        default=None, description="Why it failed, or why it has to be tried again."
+    )
     progress: TaskProgress | None = Field(default=None, description="How far it has come.")
     conditions: Conditions = Field(
         default=[],

@@ -7,6 +7,7 @@ from pydantic import ConfigDict, Field
 from taskqueue_api.conditions import Conditions
 from taskqueue_api.names import TASKQUEUE_NAME_MAX
 from taskqueue_api.pod_template import WorkerTemplate
+from taskqueue_api.retry import RetrySpec
 from taskqueue_api.schema import DNS_LABEL, Model, Name, Rule, duration_rules, rules
 
 TIMEOUT_DEFAULT = "5m"
@@ -90,7 +91,7 @@ class ExecHandlers(Model):
         list[Annotated[str, Field(max_length=4096)]], Field(min_length=1, max_length=64)
     ] = Field(
         description="Program and arguments. The handler's name is in $TASK_HANDLER. Exit code 0 "
-        "means success; anything else, failure."
+        "means success, 65 that trying again is of no use, anything else a failure."
     )
 
 
@@ -136,6 +137,10 @@ class TaskQueueSpec(Model):
         default=TIMEOUT_DEFAULT,
         description="How long a Task may run, unless it says less itself.",
     )
+    retry: RetrySpec | None = Field(
+        default=None,
+        description="How failed Tasks are tried again. Default: not at all; a failure is final.",
+    )
     workers: WorkersSpec = Field(description="The pods that run the Tasks.")
     deletion_policy: Literal["DeleteIfEmpty", "Retain", "Delete"] = Field(
         default="DeleteIfEmpty",
@@ -149,6 +154,9 @@ class TaskCounts(Model):
 
     pending: Annotated[int, Field(ge=0)] = Field(default=0, description="Waiting.")
     running: Annotated[int, Field(ge=0)] = Field(default=0, description="Being run.")
+    retrying: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="Failed, and waiting to be tried again."
+    )
     succeeded: Annotated[int, Field(ge=0)] = Field(default=0, description="Ended well.")
     failed: Annotated[int, Field(ge=0)] = Field(default=0, description="Failed for good.")
 

@@ -69,15 +69,20 @@ async def build(settings: Settings) -> Services:
         on_change=lambda keys, link: queues.broker_changed(keys, link),
     )
     writer = TaskWriter(cluster, rng)
+    offset = server_time - datetime.now(UTC)
+
+    def now() -> datetime:
+        return datetime.now(UTC) + offset
+
     dispatcher = Dispatcher(
         cluster_uid=cluster_uid,
         started=server_time + START_MARGIN,
+        now=now,
         writer=writer,
-        on_trouble=requests.trouble,
+        on_trouble=lambda key: queues.distrust(key),
     )
     board = StatusBoard(cluster)
-    offset = server_time - datetime.now(UTC)
-    counts = Counts(cluster, board, dispatcher.forget_except, lambda: datetime.now(UTC) + offset)
+    counts = Counts(cluster, board, dispatcher.forget_except, now)
     credentials = Credentials(cluster, brokers)
     queues = TaskQueues(
         brokers=brokers,

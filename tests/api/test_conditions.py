@@ -12,6 +12,7 @@ from taskqueue_api.conditions import (
     parse_time,
     rfc3339,
     rfc3339_micro,
+    rfc3339_milli,
 )
 
 THEN = "2026-01-02T03:04:05Z"
@@ -101,3 +102,20 @@ def test_times_are_written_in_utc() -> None:
     moment = NOW.astimezone(timezone(timedelta(hours=-7))) + timedelta(microseconds=42)
     assert rfc3339(moment) == NOW_TEXT
     assert rfc3339_micro(moment) == "2026-06-07T08:09:10.000042Z"
+
+
+@pytest.mark.parametrize(
+    ("moment", "text"),
+    [
+        pytest.param(NOW, "2026-06-07T08:09:10.000Z", id="whole seconds"),
+        pytest.param(NOW.replace(microsecond=1999), "2026-06-07T08:09:10.001Z", id="cut"),
+        pytest.param(
+            NOW.astimezone(timezone(timedelta(hours=2))), "2026-06-07T08:09:10.000Z", id="elsewhere"
+        ),
+    ],
+)
+def test_a_moment_with_milliseconds(moment: datetime, text: str) -> None:
+    assert rfc3339_milli(moment) == text
+    assert moment - parse_time(text) < timedelta(milliseconds=1)
+    # What Kubernetes' date-time allows, within the bound of the field.
+    assert len(text) <= 32

@@ -9,11 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taskqueue_api.messages import (
+    ATTEMPT_HEADER,
     MESSAGE_VERSION,
     BadHeadersError,
     TaskHeaders,
     parse_headers,
+    read_attempt,
 )
+from taskqueue_api.retries import write_policy
 
 HEADERS = TaskHeaders(
     cluster="c1",
@@ -50,6 +53,11 @@ task_headers = st.builds(
     attempt=count,
     dispatches=count,
     timeout=st.integers(0, 86_400_000).map(lambda number: timedelta(milliseconds=number)),
+    retry=st.none()
+    | st.integers(1, 100).map(lambda most: write_policy({"maxAttempts": most}))
+    | st.sampled_from(["Immediate", "Fixed", "Exponential", "Random"]).map(
+        lambda kind: write_policy({"backoff": {"type": kind}})
+    ),
 )
 
 
@@ -133,7 +141,7 @@ def test_the_greatest_number_that_is_let_in_can_be_held(key: str) -> None:
 
 @given(
     st.dictionaries(
-        st.sampled_from(["x-tq-version", *TEXTS, *NUMBERS]),
+        st.sampled_from(["x-tq-version", "x-tq-retry", *TEXTS, *NUMBERS]),
         st.none() | st.booleans() | st.integers() | st.text() | st.binary() | st.floats(),
     )
 )
@@ -144,6 +152,45 @@ def test_no_header_table_makes_anything_but_headers_or_a_refusal(table: dict[str
         assert "x-tq-" in str(error)  # noqa: PT017 - either outcome is right
     else:
         assert isinstance(parsed, TaskHeaders)
+
+
+POLICY = '{"maxAttempts":3}'
+
+
+def test_a_tasks_own_policy_is_one_header_more() -> None:
+    headers = replace(HEADERS, retry=POLICY)
+    assert headers.to_amqp() == HEADERS.to_amqp() | {"x-tq-retry": POLICY}
+    assert parse_headers(headers.to_amqp()) == headers
+
+
+@pytest.mark.parametrize(
+    "value",
+    [None, "", 1, b"{}", "{", "[]", "3", '{"maxAttempts": 0}', '{"backoff": {"type": "Linear"}}'],
+    ids=repr,
+)
+def test_a_policy_that_cannot_be_read_is_refused_by_name(value: object) -> None:
+    with pytest.raises(BadHeadersError, match=r"header x-tq-retry"):
+        parse_headers(HEADERS.to_amqp() | {"x-tq-retry": value})
+
+
+@pytest.mark.parametrize(
+    ("table", "attempt"),
+    [
+        pytest.param(None, 1, id="no headers"),
+        pytest.param({}, 1, id="empty headers"),
+        pytest.param({"foo": "bar"}, 1, id="headers of its own"),
+        pytest.param({ATTEMPT_HEADER: 1}, 1, id="the first"),
+        pytest.param({ATTEMPT_HEADER: 4}, 4, id="a later one"),
+    ],
+)
+def test_the_attempt_of_an_outside_message(table: dict[str, Any] | None, attempt: int) -> None:
+    assert read_attempt(table) == attempt
+
+
+@pytest.mark.parametrize("value", [0, -1, "2", 2.0, True, None, 2**37], ids=repr)
+def test_an_attempt_that_is_no_number_from_one_is_refused_by_name(value: object) -> None:
+    with pytest.raises(BadHeadersError, match=r"header x-tq-attempt must be a number from 1"):
+        read_attempt({ATTEMPT_HEADER: value})
 
 
 def test_a_timeout_is_carried_in_whole_milliseconds() -> None:

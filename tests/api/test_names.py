@@ -1,6 +1,7 @@
 """Derived names fit their limits and belong to one TaskQueue only."""
 
 import re
+from datetime import timedelta
 
 import pytest
 from hypothesis import given
@@ -99,6 +100,15 @@ def test_workers_read_their_own_queue(namespace: str, name: str) -> None:
     ("name", "allowed"),
     [
         pytest.param("taskqueue.dlx", True, id="dead letters"),
+        pytest.param("taskqueue.delay.25", True, id="top of the ladder"),
+        pytest.param("taskqueue.delay.24", False, id="a step of the ladder"),
+        pytest.param("taskqueue.delay.250", False, id="something after the top"),
+        pytest.param("taskqueueXdelay.25", False, id="the dot before delay is no wildcard"),
+        pytest.param("taskqueue.delayX25", False, id="the dot after delay is none either"),
+        pytest.param("taskqueue.due", False, id="foot of the ladder: it is bound to everybody"),
+        pytest.param("taskqueue.unrouted", False, id="what belongs to nobody"),
+        pytest.param("xtaskqueue.dlx", False, id="something before"),
+        pytest.param("xtaskqueue.delay.25", False, id="something before the other"),
         pytest.param("taskqueue", False, id="work"),
         pytest.param("taskqueueXdlx", False, id="the dot is no wildcard"),
         pytest.param("taskqueue.dlx2", False, id="something after"),
@@ -106,7 +116,9 @@ def test_workers_read_their_own_queue(namespace: str, name: str) -> None:
         pytest.param("amq.default", False, id="the default exchange, as RabbitMQ checks it"),
     ],
 )
-def test_workers_write_to_the_dead_letter_exchange_only(name: str, allowed: bool) -> None:
+def test_workers_write_to_dead_letters_and_the_top_of_the_ladder_only(
+    name: str, allowed: bool
+) -> None:
     assert may(names.user_permissions("a", "b")["write"], name) is allowed
 
 
@@ -129,5 +141,127 @@ def test_workers_configure_nothing(name: str) -> None:
         pytest.param("", False, id="nothing"),
     ],
 )
-def test_workers_use_their_own_routing_keys_only(key: str, allowed: bool) -> None:
-    assert may(names.topic_permission_key("a", "b"), key) is allowed
+def test_workers_dead_letter_with_their_own_routing_keys_only(key: str, allowed: bool) -> None:
+    assert may(write_pattern("taskqueue.dlx"), key) is allowed
+
+
+def write_pattern(exchange: str) -> str:
+    """Return the one pattern of keys that the workers of a/b may use on an exchange."""
+    (found,) = [
+        item["write"] for item in names.topic_permissions("a", "b") if item["exchange"] == exchange
+    ]
+    return found
+
+
+ZEROS = "0." * 26
+
+
+@pytest.mark.parametrize(
+    ("key", "allowed"),
+    [
+        pytest.param(f"{ZEROS}tq.a.b", True, id="at once"),
+        pytest.param(f"{'1.' * 26}tq.a.b", True, id="the longest delay"),
+        pytest.param(f"{ZEROS[2:]}tq.a.b", False, id="a level too few"),
+        pytest.param(f"{ZEROS}0.tq.a.b", False, id="a level too many"),
+        pytest.param("tq.a.b", False, id="no levels"),
+        pytest.param(f"2.{ZEROS[2:]}tq.a.b", False, id="another digit"),
+        pytest.param(f"01{ZEROS[2:]}tq.a.b", False, id="two digits in a word"),
+        pytest.param(f"{ZEROS.replace('.', 'X')}tq.a.b", False, id="the dot is no wildcard"),
+        pytest.param(f"x.{ZEROS}tq.a.b", False, id="something before"),
+        pytest.param(f"{ZEROS}tq.a.bc", False, id="a longer name"),
+        pytest.param(f"{ZEROS}tq.a.b.c", False, id="something after"),
+        pytest.param(f"{ZEROS}tq.c.b", False, id="another namespace"),
+        pytest.param(f"{ZEROS}tq.a.c", False, id="another queue"),
+        pytest.param(f"{ZEROS}tq.aXb", False, id="the dot of the name is no wildcard"),
+        pytest.param(f"{ZEROS}tqd.a.b", False, id="dead letters"),
+        pytest.param(f"{ZEROS}tq.x.y.tq.a.b", False, id="another queue before ours"),
+        pytest.param(f"{ZEROS}tq.a.b.tq.x.y", False, id="ours before another queue"),
+        pytest.param(f"{ZEROS}tq.a.b\nx", False, id="another line after"),
+        pytest.param(f"x\n{ZEROS}tq.a.b", False, id="another line before"),
+        pytest.param("unrouted", False, id="what belongs to nobody"),
+        pytest.param("", False, id="nothing"),
+    ],
+)
+def test_workers_delay_messages_to_their_own_queue_only(key: str, allowed: bool) -> None:
+    assert may(write_pattern("taskqueue.delay.25"), key) is allowed
+
+
+@given(st.timedeltas(), label, label)
+def test_workers_may_use_every_delay_of_their_own_queue(
+    delay: timedelta, namespace: str, name: str
+) -> None:
+    key = names.delay_key(delay, names.work_queue(namespace, name))
+    patterns = {
+        item["exchange"]: item["write"] for item in names.topic_permissions(namespace, name)
+    }
+    assert may(patterns[names.DELAY_EXCHANGE], key)
+
+
+def test_workers_bind_to_no_topic_exchange() -> None:
+    assert {item["read"] for item in names.topic_permissions("a", "b")} == {"^$"}
+
+
+def test_every_topic_exchange_that_workers_write_to_has_a_pattern() -> None:
+    # RabbitMQ lets a user do anything on a topic exchange for which it knows none.
+    patterns = {item["exchange"] for item in names.topic_permissions("a", "b")}
+    assert patterns == {names.DEAD_LETTER_EXCHANGE, names.DELAY_EXCHANGE}
+
+
+QUEUE = names.work_queue("a", "b")
+MILLISECOND = timedelta(milliseconds=1)
+
+
+def units(delay: timedelta) -> int:
+    """Return the delay that a key says, in units of 100 ms."""
+    *bits, tq, namespace, name = names.delay_key(delay, QUEUE).split(".")
+    assert (tq, namespace, name) == ("tq", "a", "b")
+    assert len(bits) == names.DELAY_LEVELS
+    return int("".join(bits), 2)
+
+
+@pytest.mark.parametrize(
+    ("delay", "expected"),
+    [
+        pytest.param(timedelta(), 0, id="none"),
+        pytest.param(-MILLISECOND, 0, id="overdue"),
+        pytest.param(timedelta.min, 0, id="as overdue as can be"),
+        pytest.param(timedelta(microseconds=1), 1, id="the shortest is rounded up"),
+        pytest.param(100 * MILLISECOND, 1, id="one unit"),
+        pytest.param(100 * MILLISECOND + timedelta(microseconds=1), 2, id="a bit more"),
+        pytest.param(timedelta(seconds=1), 10, id="a second"),
+        pytest.param(timedelta(hours=168), 6_048_000, id="the longest pause of the schema"),
+        pytest.param(names.DELAY_MAX - MILLISECOND, 2**26 - 1, id="just below the reach"),
+        pytest.param(names.DELAY_MAX, 2**26 - 1, id="the reach"),
+        pytest.param(names.DELAY_MAX + MILLISECOND, 2**26 - 1, id="just beyond the reach"),
+        pytest.param(timedelta.max, 2**26 - 1, id="as far as can be"),
+    ],
+)
+def test_a_delay_key_rounds_up_and_ends_at_the_reach_of_the_ladder(
+    delay: timedelta, expected: int
+) -> None:
+    assert units(delay) == expected
+
+
+def test_a_delay_key_is_the_delay_in_binary() -> None:
+    assert names.delay_key(timedelta(milliseconds=600), QUEUE) == f"{'0.' * 23}1.1.0.tq.a.b"
+    assert names.DELAY_EXCHANGE == "taskqueue.delay.25"
+    assert timedelta(days=77) < names.DELAY_MAX
+
+
+@given(st.timedeltas(), st.timedeltas())
+def test_a_longer_delay_is_never_a_shorter_one_on_the_ladder(
+    one: timedelta, other: timedelta
+) -> None:
+    shorter, longer = sorted((one, other))
+    assert units(shorter) <= units(longer)
+
+
+@given(st.timedeltas(timedelta(), names.DELAY_MAX))
+def test_nothing_comes_too_early_nor_more_than_a_unit_late(delay: timedelta) -> None:
+    late = units(delay) * names.DELAY_UNIT - delay
+    assert timedelta() <= late < names.DELAY_UNIT
+
+
+def test_the_longest_routing_key_fits_amqp() -> None:
+    key = names.delay_key(names.DELAY_MAX, names.work_queue(LONG_NAMESPACE, LONG_NAME))
+    assert len(key.encode()) <= 255

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from typing import Any, NamedTuple, cast
 
 import pika
@@ -9,10 +10,13 @@ from pika import spec
 from pika.channel import Channel
 from pika.exceptions import ChannelClosedByBroker, ChannelClosedByClient, ChannelWrongStateError
 
+from taskqueue_api.names import DELAY_LEVELS, DELAY_UNIT, EXCHANGE
 from taskqueue_operator.broker.link import Link
 from taskqueue_operator.domain.broker_address import BrokerAddress
 from taskqueue_operator.errors import BrokerError, BrokerUnavailableError
 from tests.operator.builders import ADDRESS
+
+Callback = Callable[[Any], None]
 
 
 class Frame(NamedTuple):
@@ -24,6 +28,7 @@ class Frame(NamedTuple):
 class Sent(NamedTuple):
     """A message that was published."""
 
+    exchange: str
     key: str
     properties: pika.BasicProperties
     body: bytes
@@ -40,12 +45,38 @@ class Sent(NamedTuple):
         headers: dict[str, Any] = dict(self.properties.headers or {})
         return int(headers["x-tq-dispatches"])
 
+    @property
+    def attempt(self) -> int:
+        """Which attempt it is for."""
+        headers: dict[str, Any] = dict(self.properties.headers or {})
+        return int(headers["x-tq-attempt"])
+
+    @property
+    def queue(self) -> str:
+        """The queue that it ends in."""
+        return _split(self.exchange, self.key)[1]
+
+    @property
+    def delay(self) -> timedelta:
+        """The time that it spends on the ladder."""
+        return _split(self.exchange, self.key)[0]
+
+
+def _split(exchange: str, key: str) -> tuple[timedelta, str]:
+    """Return the delay and the queue that an exchange and a routing key stand for."""
+    if exchange == EXCHANGE:
+        return timedelta(), key
+    *levels, queue = key.split(".", DELAY_LEVELS)
+    return DELAY_UNIT * int("".join(levels), 2), queue
+
 
 class FakeRabbit:
-    """Queues and what was published.
+    """Queues, exchanges and what was published.
 
-    silent: routing keys whose messages are not confirmed.
+    silent: queues whose messages are not confirmed.
     refuse: by name of queue, the channel error that its declaration gets.
+    exchanges: their types; there is a `taskqueue` and a ladder to publish to all the same.
+    links: bindings between exchanges: source, routing key, destination.
     """
 
     def __init__(self, *queues: str) -> None:
@@ -53,7 +84,9 @@ class FakeRabbit:
         self.ready: dict[str, int] = {}
         self.consumers: dict[str, int] = {}
         self.exchanges: dict[str, str] = {}
+        self.exchange_arguments: dict[str, dict[str, Any]] = {}
         self.bindings: set[tuple[str, str, str]] = set()
+        self.links: set[tuple[str, str, str]] = set()
         self.sent: list[Sent] = []
         self.silent: set[str] = set()
         self.refuse: dict[str, ChannelClosedByBroker] = {}
@@ -72,13 +105,17 @@ class FakeRabbit:
 
 
 class FakeChannel:
-    """What our code uses of pika's Channel; answers come in a later turn of the loop."""
+    """What our code uses of pika's Channel; answers come in a later turn of the loop.
+
+    A method without a callback asks for no answer. After a refusal the rest is ignored.
+    """
 
     def __init__(self, rabbit: FakeRabbit) -> None:
         self.is_open = True
         self.unconfirmed: list[int] = []
         self._rabbit = rabbit
         self._tags = 0
+        self._refused = False
         self._on_close: list[Callable[[Any, BaseException], None]] = []
         self._on_return: Callable[..., None] | None = None
         self._on_confirm: Callable[[Frame], None] | None = None
@@ -97,7 +134,7 @@ class FakeChannel:
 
     def basic_publish(
         self,
-        exchange: str,  # noqa: ARG002 - as pika's
+        exchange: str,
         routing_key: str,
         body: bytes,
         properties: pika.BasicProperties,
@@ -105,12 +142,14 @@ class FakeChannel:
     ) -> None:
         self._check()
         self._tags += 1
-        self._rabbit.sent.append(Sent(routing_key, properties, body, mandatory))
+        sent = Sent(exchange, routing_key, properties, body, mandatory)
+        self._rabbit.sent.append(sent)
         self.unconfirmed.append(self._tags)
-        if routing_key in self._rabbit.silent:
+        if sent.queue in self._rabbit.silent:
             return
         loop = asyncio.get_running_loop()
-        if routing_key not in self._rabbit.queues:
+        # The ladder takes whatever has a delay, and its foot what has no queue.
+        if exchange == EXCHANGE and routing_key not in self._rabbit.queues:
             loop.call_soon(self._return, properties, body)
         loop.call_soon(self.ack, self._tags)
 
@@ -135,29 +174,55 @@ class FakeChannel:
         asyncio.get_running_loop().call_soon(self.die, error)
 
     def exchange_declare(
-        self, *, exchange: str, exchange_type: str, durable: bool, callback: Callable[[Any], None]
+        self,
+        *,
+        exchange: str,
+        exchange_type: str = "direct",
+        passive: bool = False,
+        durable: bool = False,
+        arguments: Mapping[str, Any] | None = None,
+        callback: Callback | None = None,
     ) -> None:
-        self._check()
-        assert durable
-        self._rabbit.exchanges[exchange] = exchange_type
+        if not self._takes():
+            return
+        if not passive:
+            assert durable
+            self._rabbit.exchanges[exchange] = exchange_type
+            self._rabbit.exchange_arguments[exchange] = dict(arguments or {})
+        elif exchange not in self._rabbit.exchanges and not exchange.startswith("amq."):
+            self._refuse(404, f"NOT_FOUND - no exchange '{exchange}' in vhost '/'")
         self._answer(callback, spec.Exchange.DeclareOk())
+
+    def exchange_bind(
+        self, *, destination: str, source: str, routing_key: str, callback: Callback | None = None
+    ) -> None:
+        if not self._takes():
+            return
+        for exchange in (source, destination):
+            if exchange not in self._rabbit.exchanges:
+                self._refuse(404, f"NOT_FOUND - no exchange '{exchange}' in vhost '/'")
+                return
+        self._rabbit.links.add((source, routing_key, destination))
+        self._answer(callback, spec.Exchange.BindOk())
 
     def queue_declare(
         self,
         *,
         queue: str,
-        callback: Callable[[Any], None],
+        callback: Callback | None = None,
         passive: bool = False,
         durable: bool = False,
         arguments: Mapping[str, Any] | None = None,
     ) -> None:
-        self._check()
+        if not self._takes():
+            return
         rabbit = self._rabbit
         error = rabbit.refuse.get(queue)
-        if passive and queue not in rabbit.queues:
-            error = ChannelClosedByBroker(404, f"NOT_FOUND - no queue '{queue}' in vhost '/'")
         if error:
-            asyncio.get_running_loop().call_soon(self.die, error)
+            self._refuse(error.reply_code, error.reply_text)
+            return
+        if passive and queue not in rabbit.queues:
+            self._refuse(404, f"NOT_FOUND - no queue '{queue}' in vhost '/'")
             return
         if not passive:
             assert durable
@@ -166,14 +231,19 @@ class FakeChannel:
         self._answer(callback, spec.Queue.DeclareOk(queue, ready, consumers))
 
     def queue_bind(
-        self, *, queue: str, exchange: str, routing_key: str, callback: Callable[[Any], None]
+        self, *, queue: str, exchange: str, routing_key: str, callback: Callback | None = None
     ) -> None:
-        self._check()
+        if not self._takes():
+            return
+        if exchange not in self._rabbit.exchanges:
+            self._refuse(404, f"NOT_FOUND - no exchange '{exchange}' in vhost '/'")
+            return
         self._rabbit.bindings.add((exchange, routing_key, queue))
         self._answer(callback, spec.Queue.BindOk())
 
-    def queue_delete(self, *, queue: str, callback: Callable[[Any], None]) -> None:
-        self._check()
+    def queue_delete(self, *, queue: str, callback: Callback | None = None) -> None:
+        if not self._takes():
+            return
         self._rabbit.queues.pop(queue, None)
         self._answer(callback, spec.Queue.DeleteOk(0))
 
@@ -181,8 +251,19 @@ class FakeChannel:
         if not self.is_open:
             raise ChannelWrongStateError("Channel is closed.")
 
-    def _answer(self, callback: Callable[[Any], None], method: Any) -> None:
-        asyncio.get_running_loop().call_soon(callback, Frame(method))
+    def _takes(self) -> bool:
+        """Return whether RabbitMQ looks at what is sent; raises as pika does when it is closed."""
+        self._check()
+        return not self._refused
+
+    def _refuse(self, code: int, text: str) -> None:
+        self._refused = True
+        error = ChannelClosedByBroker(code, text)
+        asyncio.get_running_loop().call_soon(self.die, error)
+
+    def _answer(self, callback: Callback | None, method: Any) -> None:
+        if callback is not None and not self._refused:
+            asyncio.get_running_loop().call_soon(callback, Frame(method))
 
     def _return(self, properties: pika.BasicProperties, body: bytes) -> None:
         if self.is_open and self._on_return:

@@ -15,6 +15,7 @@ GOOD = {
     "TASKQUEUE_CLUSTER": "c",
     "TASKQUEUE_CONCURRENCY": "1",
     "TASKQUEUE_TIMEOUT": "30s",
+    "TASKQUEUE_RETRY": "",
     "TASKQUEUE_HANDLERS": '{"python": {"module": "worker_test_handlers"}}',
     "TASKQUEUE_GRACE": "30",
     "TASKQUEUE_POD_NAME": "p",

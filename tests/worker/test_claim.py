@@ -28,6 +28,8 @@ from taskqueue_worker.statuses import Identity, TaskView
 CREATED = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 NOW = CREATED.timestamp()
 UID = TaskUid("uid-1")
+ONCE = 1
+"""Attempts in all, without a retry policy."""
 ME = Identity(pod="tq-q-1", pod_uid="pod-1", node="n", instance="mine")
 HEADERS = TaskHeaders(
     cluster="c",
@@ -54,6 +56,14 @@ PENDING = TaskView(
 )
 RUNNING = replace(
     PENDING, phase="Running", attempts=1, start_time="2026-01-01T12:00:10Z", worker=OTHER
+)
+
+RETRYING = replace(
+    RUNNING,
+    phase="Retrying",
+    error_type="Boom",
+    error_message="why",
+    next_attempt_time="2026-01-01T12:01:00.000Z",
 )
 
 
@@ -109,7 +119,48 @@ def test_the_fast_path_is_for_new_tasks_only(
     ],
 )
 def test_what_a_read_means(view: TaskView, path: Path, verdict: Verdict) -> None:
-    assert judge(view, UID, HEADERS, path, ME) == verdict
+    assert judge(view, UID, HEADERS, path, ME, ONCE) == verdict
+
+
+@pytest.mark.parametrize(
+    ("attempts", "attempt", "path", "verdict"),
+    [
+        pytest.param(1, 2, Path.CAREFUL, Start(2, write=True), id="the next attempt"),
+        pytest.param(4, 5, Path.CAREFUL, Start(5, write=True), id="the fifth"),
+        pytest.param(1, 3, Path.CAREFUL, Start(2, write=True), id="a number ahead"),
+        pytest.param(1, 1, Path.CAREFUL, Concluded(), id="the attempt that failed"),
+        pytest.param(1, 1, Path.PLAIN, Concluded(), id="the attempt that failed, plain"),
+        pytest.param(3, 1, Path.CAREFUL, Concluded(), id="an attempt long over"),
+        pytest.param(2, 2, Path.CAREFUL, Concluded(), id="the second failed"),
+    ],
+)
+def test_what_a_read_of_a_task_that_is_retried_means(
+    attempts: int, attempt: int, path: Path, verdict: Verdict
+) -> None:
+    headers = replace(HEADERS, attempt=attempt)
+    view = replace(RETRYING, attempts=attempts)
+    assert judge(view, UID, headers, path, ME, 9) == verdict
+
+
+@pytest.mark.parametrize(
+    ("attempts", "phase"),
+    [
+        pytest.param(2, "Succeeded", id="succeeded"),
+        pytest.param(2, "Failed", id="failed"),
+    ],
+)
+def test_a_message_of_any_attempt_of_a_finished_task_is_settled(attempts: int, phase: str) -> None:
+    view = replace(PENDING, phase=phase, attempts=attempts)
+    for attempt in (1, 2, 3):
+        headers = replace(HEADERS, attempt=attempt)
+        assert judge(view, UID, headers, Path.CAREFUL, ME, 9) == Concluded()
+
+
+@pytest.mark.parametrize("attempt", [1, 2, 3])
+def test_a_message_of_any_attempt_of_a_running_task_asks_for_its_worker(attempt: int) -> None:
+    headers = replace(HEADERS, attempt=attempt)
+    view = replace(RUNNING, attempts=2)
+    assert judge(view, UID, headers, Path.CAREFUL, ME, 9) == AskPod("tq-q-2")
 
 
 @pytest.mark.parametrize(
@@ -123,7 +174,7 @@ def test_what_a_read_means(view: TaskView, path: Path, verdict: Verdict) -> None
 def test_a_message_of_another_life_of_the_task_is_dropped(
     view: TaskView | None, reason: str
 ) -> None:
-    verdict = judge(view, UID, HEADERS, Path.CAREFUL, ME)
+    verdict = judge(view, UID, HEADERS, Path.CAREFUL, ME, ONCE)
     assert isinstance(verdict, Drop)
     assert reason in verdict.reason
 
@@ -177,10 +228,26 @@ def test_alive_means_the_very_process_that_made_the_attempt(
     now = NOW + 60
     assert is_alive(RUNNING, holder, now) is alive
     expected = Park() if alive else Start(2, write=True)
-    assert judge_holder(RUNNING, holder, now) == expected
+    assert judge_holder(RUNNING, holder, now, ONCE) == expected
 
 
 def test_lost_workers_end_at_the_last_attempt() -> None:
     before = replace(RUNNING, attempts=MAX_ATTEMPTS - 1)
-    assert next_attempt(before) == Start(MAX_ATTEMPTS, write=True)
-    assert isinstance(next_attempt(replace(RUNNING, attempts=MAX_ATTEMPTS)), GiveUp)
+    assert next_attempt(before, ONCE) == Start(MAX_ATTEMPTS, write=True)
+    assert isinstance(next_attempt(replace(RUNNING, attempts=MAX_ATTEMPTS), ONCE), GiveUp)
+
+
+@pytest.mark.parametrize(
+    ("most", "last"),
+    [
+        pytest.param(1, MAX_ATTEMPTS, id="no retries"),
+        pytest.param(MAX_ATTEMPTS - 1, MAX_ATTEMPTS, id="fewer"),
+        pytest.param(MAX_ATTEMPTS + 1, MAX_ATTEMPTS + 1, id="more"),
+        pytest.param(100, 100, id="as many as can be"),
+    ],
+)
+def test_a_policy_with_more_attempts_allows_more_lost_workers(most: int, last: int) -> None:
+    view = replace(RUNNING, attempts=last - 1)
+    assert next_attempt(view, most) == Start(last, write=True)
+    assert isinstance(next_attempt(replace(view, attempts=last), most), GiveUp)
+    assert isinstance(judge_holder(replace(view, attempts=last), None, NOW, most), GiveUp)

@@ -83,6 +83,15 @@ def test_a_tasks_message_with_a_bad_body_still_names_its_task(body: bytes) -> No
         pytest.param(
             {"headers": HEADERS | {"x-tq-name": "../pods/p"}}, "BadMessage", "x-tq-name", id="path"
         ),
+        pytest.param(
+            {"headers": HEADERS | {"x-tq-retry": "{"}}, "BadMessage", "x-tq-retry", id="policy"
+        ),
+        pytest.param(
+            {"headers": {"x-tq-attempt": 0}}, "BadMessage", "x-tq-attempt", id="outside, attempt 0"
+        ),
+        pytest.param(
+            {"headers": {"x-tq-attempt": "2"}}, "BadMessage", "x-tq-attempt", id="outside, a text"
+        ),
         pytest.param({"message_id": ""}, "BadMessage", "message_id", id="no uid"),
         pytest.param({"headers": {}, "body": b"{"}, "BadMessage", "JSON", id="outside, not JSON"),
         pytest.param(
@@ -100,4 +109,40 @@ def test_a_bad_message_says_what_is_bad(
 
 
 def test_a_message_without_task_headers_comes_from_outside() -> None:
-    assert isinstance(read(headers={"foo": "bar"}, message_id=""), OutsideMessage)
+    message = read(headers={"foo": "bar"}, message_id="")
+    assert isinstance(message, OutsideMessage)
+    assert message.attempt == 1
+
+
+@pytest.mark.parametrize("attempt", [1, 2, 100])
+def test_a_message_from_outside_is_counted_by_its_header(attempt: int) -> None:
+    message = read(headers={"x-tq-attempt": attempt}, message_id="")
+    assert isinstance(message, OutsideMessage)
+    assert message.attempt == attempt
+
+
+def test_a_task_may_bring_its_own_policy() -> None:
+    message = read(headers=HEADERS | {"x-tq-retry": '{"maxAttempts":2}'})
+    assert isinstance(message, TaskMessage)
+    assert message.headers.retry == '{"maxAttempts":2}'
+
+
+@pytest.mark.parametrize(
+    "retry",
+    [
+        pytest.param("[" * 100_000, id="nested too deeply"),
+        pytest.param('{"maxAttempts": Infinity}', id="without end"),
+    ],
+)
+def test_a_policy_made_to_harm_is_a_bad_message_and_not_the_end_of_the_worker(retry: str) -> None:
+    assert isinstance(read(headers=HEADERS | {"x-tq-retry": retry}), BadMessage)
+
+
+def test_a_bad_message_is_bad_for_good() -> None:
+    for message in (read(headers=HEADERS | {"x-tq-version": 2}), read(headers={}, type="")):
+        assert isinstance(message, BadMessage)
+        assert message.error.permanent
+    task = read(body=b"{")
+    assert isinstance(task, TaskMessage)
+    assert task.bad is not None
+    assert task.bad.permanent

@@ -81,6 +81,42 @@ async def test_a_program_fails_with_a_clear_error(script: str, error_type: str, 
     assert words in outcome.message
 
 
+@pytest.mark.parametrize(
+    ("code", "error_type", "permanent"),
+    [
+        pytest.param(1, "ExitCode", False, id="any failure"),
+        pytest.param(64, "ExitCode", False, id="one below"),
+        pytest.param(65, "Rejected", True, id="rejected"),
+        pytest.param(66, "ExitCode", False, id="one above"),
+        pytest.param(75, "ExitCode", False, id="a passing failure"),
+        pytest.param(255, "ExitCode", False, id="the highest code"),
+    ],
+)
+async def test_exit_code_65_says_that_trying_again_is_of_no_use(
+    code: int, error_type: str, permanent: bool
+) -> None:
+    outcome = await run(f"echo no >&2; exit {code}")
+    assert isinstance(outcome, Failure)
+    assert (outcome.type, outcome.permanent, outcome.after) == (error_type, permanent, None)
+    assert outcome.message == f"exit code {code}: no"
+
+
+@pytest.mark.parametrize(
+    ("script", "permanent"),
+    [
+        pytest.param("kill -9 $$", False, id="killed"),
+        pytest.param("echo not json", True, id="not JSON"),
+        pytest.param("head -c 2000000 /dev/zero", True, id="endless"),
+    ],
+)
+async def test_a_result_that_cannot_be_one_is_not_tried_again_and_a_kill_is(
+    script: str, permanent: bool
+) -> None:
+    outcome = await run(script)
+    assert isinstance(outcome, Failure)
+    assert outcome.permanent is permanent
+
+
 async def test_only_the_end_of_standard_error_is_kept() -> None:
     outcome = await run("head -c 100000 /dev/zero | tr '\\0' x >&2; echo end >&2; exit 1")
     assert isinstance(outcome, Failure)
@@ -95,6 +131,7 @@ async def test_a_timeout_kills_the_whole_group(
     outcome = await run(f"sleep 60 & echo $! > {file}; wait", seconds=0.5)
     assert isinstance(outcome, Failure)
     assert outcome.type == "Timeout"
+    assert not outcome.permanent
     assert has_ended(int(file.read_text()))
 
 
@@ -125,4 +162,5 @@ async def test_a_command_that_goes_away_later_fails_its_task(tmp_path: Path) -> 
         outcome = await build_runner(launcher, 1, lambda *_: None).run(job)
     assert isinstance(outcome, Failure)
     assert outcome.type == "CommandNotFound"
+    assert outcome.permanent
     assert os.strerror(2) in outcome.message

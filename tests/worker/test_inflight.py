@@ -90,9 +90,9 @@ def test_finished_work_is_remembered_within_bounds() -> None:
 
 def test_messages_from_outside_are_never_taken_for_each_other() -> None:
     inflight = Inflight()
-    first = admit(inflight, OutsideMessage(delivery(Tag(1, 1)), b"null"))
+    first = admit(inflight, OutsideMessage(delivery(Tag(1, 1)), b"null", 1))
     inflight.finish(first)
-    again = OutsideMessage(delivery(Tag(1, 2)), b"null")
+    again = OutsideMessage(delivery(Tag(1, 2)), b"null", 1)
     assert not inflight.is_done(again)
     assert admit(inflight, again) is not first
     assert len(inflight.held(State.WAITING)) == 1

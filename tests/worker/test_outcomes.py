@@ -14,6 +14,7 @@ from taskqueue_worker.outcomes import (
     decode_output,
     encode_result,
     failure,
+    final,
     parse_json,
 )
 
@@ -84,6 +85,26 @@ def test_output_that_is_not_json_is_quoted(output: bytes) -> None:
 def test_strict_json_only(data: bytes) -> None:
     with pytest.raises(ValueError, match=r"^it is n"):
         parse_json(data)
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        pytest.param(encode_result(object()), id="no JSON"),
+        pytest.param(encode_result("x" * 8191), id="too big"),
+        pytest.param(decode_output(b"garbage"), id="garbage printed"),
+        pytest.param(final("Any", "words"), id="final"),
+    ],
+)
+def test_what_another_attempt_would_only_repeat_is_permanent(outcome: Any) -> None:
+    assert isinstance(outcome, Failure)
+    assert outcome.permanent
+
+
+def test_a_failure_may_pass_unless_it_says_otherwise() -> None:
+    assert not failure("E", "m").permanent
+    assert failure("E", "m").after is None
+    assert failure("E", "m", permanent=True) == final("E", "m")
 
 
 def test_words_of_a_failure_fit_the_api() -> None:

@@ -14,6 +14,7 @@ import pytest_asyncio
 from taskqueue_worker.outcomes import Failure, Success
 from taskqueue_worker.processes import Launcher, LauncherError
 from taskqueue_worker.runners import Job, Runner, build_runner
+from taskqueue_worker.sdk import RETRY_AFTER_MAX
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -110,6 +111,51 @@ async def test_an_exception_is_named_with_its_words(slots: Slots) -> None:
     error = await slots.error("fail", "ключ")
     assert (error.type, error.message) == ("KeyError", "'ключ'")
     assert "in fail" in error.traceback
+
+
+@pytest.mark.parametrize(
+    ("after", "expected"),
+    [
+        pytest.param(None, None, id="by the policy"),
+        pytest.param(0, 0.0, id="at once"),
+        pytest.param(0.25, 0.25, id="a moment later"),
+        pytest.param(RETRY_AFTER_MAX, RETRY_AFTER_MAX, id="at the longest"),
+    ],
+)
+async def test_a_handler_may_say_when_it_is_tried_again(
+    slots: Slots, after: float | None, expected: float | None
+) -> None:
+    error = await slots.error("retry", after)
+    assert (error.type, error.message) == ("Retry", "not yet")
+    assert (error.permanent, error.after) == (False, expected)
+    assert error.traceback == ""
+
+
+async def test_a_coroutine_may_say_so_too(slots: Slots) -> None:
+    error = await slots.error("retry_in_a_minute")
+    assert (error.type, error.message, error.after) == ("Retry", "", 60.0)
+
+
+@pytest.mark.parametrize("after", [-1, RETRY_AFTER_MAX + 1])
+async def test_a_handler_that_asks_for_what_cannot_be_fails_as_any_other(
+    slots: Slots, after: float
+) -> None:
+    error = await slots.error("retry", after)
+    assert (error.type, error.permanent, error.after) == ("ValueError", False, None)
+    assert "after must be from 0 to" in error.message
+
+
+async def test_a_handler_may_reject_its_payload_for_good(slots: Slots) -> None:
+    error = await slots.error("reject", "żółć")
+    assert (error.type, error.message, error.permanent) == ("Rejected", "żółć", True)
+    assert error.traceback == ""
+    assert await slots.result("echo", 1) == 1
+
+
+async def test_an_exception_may_pass_and_a_wrong_payload_does_not(slots: Slots) -> None:
+    assert not (await slots.error("fail", 1)).permanent
+    assert not (await slots.error("kill")).permanent
+    assert (await slots.error("mail", {})).permanent
 
 
 async def test_a_slot_that_exits_is_replaced(slots: Slots) -> None:

@@ -1,12 +1,14 @@
 """What `@task` takes and refuses."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from pydantic import BaseModel
 
+from taskqueue_api.names import DELAY_MAX
 from taskqueue_worker import sdk
-from taskqueue_worker.sdk import RegistrationError, Registry, task
+from taskqueue_worker.sdk import RETRY_AFTER_MAX, RegistrationError, Registry, Reject, Retry, task
 
 
 class Mail(BaseModel):
@@ -85,3 +87,41 @@ def test_a_name_taken_twice_names_both_places() -> None:
 def test_a_handler_needs_a_name(name: Any) -> None:
     with pytest.raises(RegistrationError, match="needs a name"):
         task(name)
+
+
+@pytest.mark.parametrize(
+    ("after", "seconds"),
+    [
+        pytest.param(None, None, id="by the policy"),
+        pytest.param(0, 0.0, id="at once"),
+        pytest.param(1.5, 1.5, id="seconds"),
+        pytest.param(timedelta(minutes=2), 120.0, id="timedelta"),
+        pytest.param(timedelta(milliseconds=1), 0.001, id="a short timedelta"),
+        pytest.param(DELAY_MAX, RETRY_AFTER_MAX, id="the longest timedelta"),
+        pytest.param(RETRY_AFTER_MAX, RETRY_AFTER_MAX, id="the longest seconds"),
+    ],
+)
+def test_a_retry_says_when(after: Any, seconds: float | None) -> None:
+    assert Retry("why", after=after).after == seconds
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        pytest.param(-0.001, id="in the past"),
+        pytest.param(timedelta(seconds=-1), id="in the past, timedelta"),
+        pytest.param(RETRY_AFTER_MAX + 0.1, id="beyond the ladder"),
+        pytest.param(timedelta(days=78), id="beyond the ladder, timedelta"),
+        pytest.param(float("inf"), id="never"),
+        pytest.param(float("nan"), id="no number"),
+    ],
+)
+def test_a_retry_at_a_time_that_cannot_be_is_refused(after: Any) -> None:
+    with pytest.raises(ValueError, match="after must be from 0 to 6710886 s"):
+        Retry(after=after)
+
+
+@pytest.mark.parametrize("kind", [Retry, Reject])
+def test_words_are_those_of_any_exception(kind: type[Exception]) -> None:
+    assert str(kind("why")) == "why"
+    assert str(kind()) == ""

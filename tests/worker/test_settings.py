@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import pytest
 
+from taskqueue_api.retries import ONCE, RetryPolicy, parse_policy
 from taskqueue_worker.settings import SettingsError, load_settings
 
 GOOD = {
@@ -43,6 +44,23 @@ def test_exec_handlers(environment: pytest.MonkeyPatch) -> None:
     assert settings.handlers.exec.command == ["sh", "-c", "cat"]
 
 
+@pytest.mark.parametrize(
+    ("text", "policy"),
+    [
+        pytest.param(None, ONCE, id="not set: no retries"),
+        pytest.param("", ONCE, id="empty: no retries"),
+        pytest.param("{}", parse_policy({}), id="all defaults"),
+        pytest.param('{"maxAttempts":7}', parse_policy({"maxAttempts": 7}), id="a policy"),
+    ],
+)
+def test_the_retry_policy(
+    environment: pytest.MonkeyPatch, text: str | None, policy: RetryPolicy
+) -> None:
+    if text is not None:
+        environment.setenv("TASKQUEUE_RETRY", text)
+    assert load_settings().retry == policy
+
+
 @pytest.mark.parametrize("name", sorted(GOOD))
 def test_a_missing_variable_is_named(environment: pytest.MonkeyPatch, name: str) -> None:
     environment.delenv(name)
@@ -62,6 +80,10 @@ def test_a_missing_variable_is_named(environment: pytest.MonkeyPatch, name: str)
         ("TASKQUEUE_HANDLERS", '{"exec": {"command": []}}'),
         ("TASKQUEUE_HANDLERS", '{"ruby": {}}'),
         ("TASKQUEUE_LOG_FORMAT", "xml"),
+        ("TASKQUEUE_RETRY", "{nope"),
+        ("TASKQUEUE_RETRY", "[]"),
+        ("TASKQUEUE_RETRY", '{"maxAttempts": 0}'),
+        ("TASKQUEUE_RETRY", '{"backoff": {"type": "Linear"}}'),
         ("TASKQUEUE_GRACE", ""),
     ],
 )

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -10,8 +11,10 @@ from taskqueue_worker.outcomes import failure
 from taskqueue_worker.settle import (
     Acknowledge,
     DeadLetter,
+    PublishNext,
     Settlement,
     dead_letter_headers,
+    next_attempt_headers,
     settle,
 )
 from taskqueue_worker.statuses import TaskView
@@ -31,12 +34,26 @@ FAILED = TaskView(
 )
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
+DUE = datetime(2026, 1, 1, 12, 0, 0, 500_000, tzinfo=UTC)
+RETRYING = replace(
+    FAILED, phase="Retrying", attempts=2, next_attempt_time="2026-01-01T12:00:00.500Z"
+)
+
 
 @pytest.mark.parametrize(
     ("view", "settlement"),
     [
         pytest.param(FAILED, DeadLetter(failure("Boom", "why")), id="failed"),
         pytest.param(replace(FAILED, phase="Succeeded"), Acknowledge(), id="succeeded"),
+        pytest.param(RETRYING, PublishNext(3, DUE), id="retried"),
+        pytest.param(replace(RETRYING, run=1), Acknowledge(), id="retried, but in another run"),
+        pytest.param(
+            replace(RETRYING, uid=TaskUid("uid-2")), Acknowledge(), id="retried, another Task"
+        ),
+        pytest.param(
+            replace(RETRYING, next_attempt_time=None), Acknowledge(), id="retried at no time"
+        ),
+        pytest.param(replace(RETRYING, phase="Running"), Acknowledge(), id="the next one runs"),
         pytest.param(None, Acknowledge(), id="gone"),
         pytest.param(replace(FAILED, uid=TaskUid("uid-2")), Acknowledge(), id="another Task"),
         pytest.param(replace(FAILED, run=1), Acknowledge(), id="another run"),
@@ -45,7 +62,7 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
         ),
     ],
 )
-def test_only_a_failed_task_is_dead_lettered(view: TaskView | None, settlement: Settlement) -> None:
+def test_what_is_left_to_do_for_a_message(view: TaskView | None, settlement: Settlement) -> None:
     assert settle(view, UID, 0) == settlement
 
 
@@ -65,6 +82,37 @@ def test_a_dead_letter_keeps_no_header_but_ours_and_the_trace() -> None:
     headers = dead_letter_headers(original, failure("Boom", ""), "q", NOW)
     assert {"traceparent", "x-tq-run"} <= headers.keys()
     assert not {"x-death", "secret"} & headers.keys()
+
+
+@pytest.mark.parametrize(
+    ("original", "expected"),
+    [
+        pytest.param(None, {"x-tq-attempt": 3}, id="no headers"),
+        pytest.param({}, {"x-tq-attempt": 3}, id="empty headers"),
+        pytest.param({"x-tq-attempt": 1}, {"x-tq-attempt": 3}, id="another number"),
+        pytest.param(
+            {"x-tq-run": 0, "x-tq-retry": "{}", "traceparent": "00-1"},
+            {"x-tq-run": 0, "x-tq-retry": "{}", "traceparent": "00-1", "x-tq-attempt": 3},
+            id="what is ours, and the trace",
+        ),
+        pytest.param(
+            {"x-death": [{"count": 1}], "x-first-death-queue": "q", "x-last-death-reason": "r"},
+            {"x-tq-attempt": 3},
+            id="not how it came over the ladder",
+        ),
+        pytest.param(
+            {"secret": "s", "x-delay": 5, "x-delivery-count": 2, "CC": ["tq.other.q"]},
+            {"x-tq-attempt": 3},
+            id="not what is of others",
+        ),
+    ],
+)
+def test_the_next_attempt_has_our_headers_and_its_own_number(
+    original: dict[str, Any] | None, expected: dict[str, Any]
+) -> None:
+    before = dict(original or {})
+    assert next_attempt_headers(original, 3) == expected
+    assert (original or {}) == before
 
 
 def test_a_long_message_is_cut_between_characters() -> None:

@@ -1,6 +1,7 @@
 """The patches that a worker sends, held against the API's own models."""
 
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -8,13 +9,16 @@ import pytest
 from taskqueue_api import task as api
 from taskqueue_api.messages import TaskUid
 from taskqueue_worker import outcomes
-from taskqueue_worker.outcomes import Success, failure
+from taskqueue_worker.outcomes import Failure, Outcome, Success, failure
+from taskqueue_worker.retrying import Again
 from taskqueue_worker.statuses import (
     Attempt,
+    Ended,
     Identity,
     Patch,
-    concluded_view,
-    finished_patch,
+    TaskView,
+    ended_patch,
+    ended_view,
     format_duration,
     reason_of,
     running_patch,
@@ -28,12 +32,37 @@ ME = Identity(pod="p", pod_uid="pu", node="n", instance="i")
 ATTEMPT = Attempt(TaskUid("u"), 0, 2, STARTED, ME)
 
 
-def values(patch: Patch) -> dict[str, Any]:
-    """Return the status fields that a patch sets, and check its form."""
+def values(patch: Patch, **before: Any) -> dict[str, Any]:
+    """Return the status after a patch, and check its form. before: the status until then.
+
+    Raises KeyError when it removes what is not there: the API server refuses that.
+    """
     assert patch[0] == {"op": "test", "path": "/metadata/uid", "value": "u"}
-    sets = [entry for entry in patch if entry["op"] != "test"]
-    assert all(entry["op"] == "add" for entry in sets)
-    return {entry["path"].removeprefix("/status/"): entry["value"] for entry in sets}
+    status = dict(before)
+    for entry in patch:
+        field = entry["path"].removeprefix("/status/")
+        if entry["op"] == "add":
+            status[field] = entry["value"]
+        elif entry["op"] == "remove":
+            del status[field]
+        else:
+            assert entry["op"] == "test"
+    return status
+
+
+def ended(
+    outcome: Outcome, seconds: float = 1, *, again: timedelta | None = None, attempt: int = 2
+) -> Ended:
+    """Return an attempt that is over; again: the time until the next."""
+    following = None
+    if again is not None:
+        assert isinstance(outcome, Failure)
+        following = Again(outcome, again)
+    return Ended(replace(ATTEMPT, number=attempt), outcome, following, seconds, NOW)
+
+
+def view(**status: Any) -> TaskView:
+    return view_task({"metadata": {"uid": "u", "resourceVersion": "77"}, "status": status})
 
 
 def conditions(status: dict[str, Any]) -> dict[str, str]:
@@ -41,7 +70,7 @@ def conditions(status: dict[str, Any]) -> dict[str, str]:
 
 
 def test_a_success_is_one_patch_that_the_schema_takes() -> None:
-    status = values(finished_patch(ATTEMPT, Success(b'{"a": [1]}'), 0.014, NOW))
+    status = values(ended_patch(ended(Success(b'{"a": [1]}'), 0.014)))
     parsed = api.TaskStatus.model_validate(status)
     assert (parsed.phase, parsed.attempts, parsed.duration) == ("Succeeded", 2, "14ms")
     assert parsed.result == {"a": [1]}
@@ -52,11 +81,11 @@ def test_a_success_is_one_patch_that_the_schema_takes() -> None:
 
 
 def test_no_result_leaves_no_result() -> None:
-    assert "result" not in values(finished_patch(ATTEMPT, Success(None), 1, NOW))
+    assert "result" not in values(ended_patch(ended(Success(None))))
 
 
 def test_a_failure_says_why_and_that_it_is_stuck() -> None:
-    status = values(finished_patch(ATTEMPT, failure("my_error", "why"), 1, NOW))
+    status = values(ended_patch(ended(failure("my_error", "why"))))
     parsed = api.TaskStatus.model_validate(status)
     assert parsed.error == api.TaskError(type="my_error", message="why")
     assert conditions(status) == {"Succeeded": "False", "Finished": "True", "Stalled": "True"}
@@ -64,7 +93,7 @@ def test_a_failure_says_why_and_that_it_is_stuck() -> None:
 
 
 def test_a_claim_rests_on_the_version_that_was_read() -> None:
-    patch = running_patch(ATTEMPT, "77", NOW)
+    patch = running_patch(ATTEMPT, view(phase="Pending"), NOW)
     assert patch[1] == {"op": "test", "path": "/metadata/resourceVersion", "value": "77"}
     status = values(patch)
     assert api.TaskStatus.model_validate(status).worker is not None
@@ -72,20 +101,133 @@ def test_a_claim_rests_on_the_version_that_was_read() -> None:
 
 
 def test_giving_up_changes_neither_attempt_nor_worker() -> None:
-    view = view_task(
-        {
-            "metadata": {"uid": "u", "resourceVersion": "5"},
-            "status": {"phase": "Running", "attempts": 5, "worker": ME.to_status()},
-        }
-    )
-    status = values(worker_lost_patch(view, failure("WorkerLost", "lost"), NOW))
+    lost = view(phase="Running", attempts=5, worker=ME.to_status())
+    status = values(worker_lost_patch(lost, failure("WorkerLost", "lost"), NOW))
     assert status["phase"] == "Failed"
     assert not {"attempts", "worker", "run"} & status.keys()
 
 
 def test_what_was_written_is_seen_as_concluded() -> None:
-    assert concluded_view(ATTEMPT, Success(None)).concluded
-    assert concluded_view(ATTEMPT, failure("E", "m")).error_type == "E"
+    assert ended_view(ended(Success(None))).concluded
+    assert ended_view(ended(BOOM)).concluded
+    assert ended_view(ended(BOOM)).error_type == "Boom"
+
+
+BOOM = failure("Boom", "why")
+ERROR = {"type": "Boom", "message": "why"}
+
+
+def test_a_failure_that_is_tried_again_says_why_and_when() -> None:
+    status = values(ended_patch(ended(BOOM, 0.5, again=timedelta(milliseconds=1500))))
+    parsed = api.TaskStatus.model_validate(status)
+    assert (parsed.phase, parsed.attempts, parsed.duration) == ("Retrying", 2, "500ms")
+    assert parsed.next_attempt_time == "2026-01-01T12:00:08.500Z"
+    assert parsed.error == api.TaskError(type="Boom", message="why")
+    assert parsed.completion_time is None
+    assert conditions(status) == {"Reconciling": "True", "Succeeded": "Unknown"}
+    reconciling, succeeded = status["conditions"]
+    assert reconciling["reason"] == "Retrying"
+    assert reconciling["message"] == "attempt 2 failed, 3 comes at 2026-01-01T12:00:08.500Z"
+    assert (succeeded["reason"], succeeded["message"]) == ("Boom", "why")
+
+
+def test_a_failure_whose_words_are_long_fits_the_conditions_too() -> None:
+    long = failure("Boom", "x" * 10_000)
+    status = values(ended_patch(ended(long, again=timedelta())))
+    assert api.TaskStatus.model_validate(status).phase == "Retrying"
+
+
+@pytest.mark.parametrize("before", [{"error": ERROR}, {}], ids=["failure", "lost worker"])
+@pytest.mark.parametrize("attempt", [2, 5])
+def test_a_success_after_another_attempt_leaves_no_error(
+    attempt: int, before: dict[str, Any]
+) -> None:
+    status = values(ended_patch(ended(Success(b"1"), attempt=attempt)), **before)
+    assert "error" not in status
+    assert api.TaskStatus.model_validate(status).phase == "Succeeded"
+
+
+def test_a_success_at_once_has_nothing_to_remove() -> None:
+    patch = ended_patch(ended(Success(None), attempt=1))
+    assert {entry["op"] for entry in patch} == {"test", "add"}
+    assert "error" not in values(patch)
+
+
+@pytest.mark.parametrize("again", [None, timedelta(seconds=1)], ids=["failed", "retrying"])
+def test_another_failure_replaces_the_one_before(again: timedelta | None) -> None:
+    before = {"error": {"type": "Earlier", "message": "before"}}
+    status = values(ended_patch(ended(BOOM, again=again)), **before)
+    assert status["error"] == ERROR
+
+
+def test_the_last_failure_is_final() -> None:
+    status = values(ended_patch(ended(BOOM, attempt=5)), error=ERROR)
+    assert (status["phase"], status["attempts"]) == ("Failed", 5)
+    assert status["completionTime"] == "2026-01-01T12:00:07Z"
+    assert "nextAttemptTime" not in status
+
+
+def test_a_claim_of_the_next_attempt_ends_the_waiting_and_keeps_the_error() -> None:
+    before = {"error": ERROR, "nextAttemptTime": "2026-01-01T12:00:08.500Z"}
+    retried = view(phase="Retrying", attempts=1, **before)
+    status = values(running_patch(ATTEMPT, retried, NOW), **before)
+    assert "nextAttemptTime" not in status
+    parsed = api.TaskStatus.model_validate(status)
+    assert (parsed.phase, parsed.attempts) == ("Running", 2)
+    assert parsed.error is not None
+
+
+@pytest.mark.parametrize(
+    "before", [None, view(phase="Pending"), view(phase="Running", attempts=1)], ids=str
+)
+def test_a_claim_of_a_task_that_was_not_retried_has_nothing_to_remove(
+    before: TaskView | None,
+) -> None:
+    assert "remove" not in {entry["op"] for entry in running_patch(ATTEMPT, before, NOW)}
+
+
+@pytest.mark.parametrize(
+    ("written", "phase", "concluded", "due"),
+    [
+        pytest.param(ended(Success(None)), "Succeeded", True, None, id="success"),
+        pytest.param(ended(BOOM), "Failed", True, None, id="failure"),
+        pytest.param(
+            ended(BOOM, again=timedelta(seconds=3)),
+            "Retrying",
+            False,
+            "2026-01-01T12:00:10.000Z",
+            id="retried",
+        ),
+    ],
+)
+def test_what_was_written_is_seen_as_a_read_would_show_it(
+    written: Ended, phase: str, concluded: bool, due: str | None
+) -> None:
+    seen = ended_view(written)
+    read = view(**values(ended_patch(written)))
+    assert (seen.phase, seen.concluded, seen.next_attempt_time) == (phase, concluded, due)
+    for field in ("uid", "run", "attempts", "phase", "error_type", "error_message"):
+        assert getattr(seen, field) == getattr(read, field)
+    assert seen.next_attempt_time == read.next_attempt_time
+
+
+@pytest.mark.parametrize(
+    ("phase", "attempts", "attempt", "expected"),
+    [
+        pytest.param("Pending", 0, 1, False, id="waits"),
+        pytest.param("Running", 2, 1, False, id="a later one runs"),
+        pytest.param("Running", 2, 2, False, id="it runs"),
+        pytest.param("Retrying", 2, 1, True, id="a later one failed"),
+        pytest.param("Retrying", 2, 2, True, id="it failed"),
+        pytest.param("Retrying", 2, 3, False, id="the one before failed"),
+        pytest.param("Failed", 2, 3, True, id="failed for good"),
+        pytest.param("Succeeded", 2, 2, True, id="succeeded"),
+    ],
+)
+def test_whether_an_attempt_has_ended(
+    phase: str, attempts: int, attempt: int, expected: bool
+) -> None:
+    assert view(phase=phase, attempts=attempts).has_ended(attempt) is expected
 
 
 def test_the_bounds_are_those_of_the_api() -> None:

@@ -2,133 +2,19 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any, cast
 
 import pytest
 
 from taskqueue_api.messages import TaskHeaders
-from taskqueue_worker.attempts import Attempts, Claim, Claimed, Held, Settled
-from taskqueue_worker.broker import Broker
+from taskqueue_worker.attempts import Claimed, Held, Settled
 from taskqueue_worker.claim import Path
-from taskqueue_worker.deliveries import Delivery, Tag, TaskMessage
-from taskqueue_worker.outcomes import Failure, Outcome, Success, failure
-from taskqueue_worker.runners import Job
-from taskqueue_worker.settle import Acknowledge, DeadLetter, Settlement
-from taskqueue_worker.statuses import Attempt, Identity
-from taskqueue_worker.worker import Place, Worker
-
-ME = Identity(pod="p", pod_uid="pu", node="n", instance="i")
-NOW = datetime(2026, 1, 1, tzinfo=UTC)
-
-
-class FakeBroker:
-    """Keeps what was acknowledged, given back and published."""
-
-    def __init__(self) -> None:
-        self.session = 1
-        self.acked: list[Tag] = []
-        self.returned: list[Tag] = []
-        self.published: list[tuple[str, str, str]] = []
-        self.changed = asyncio.Event()
-
-    def ack(self, tag: Tag) -> bool:
-        if tag.session == self.session:
-            self.acked.append(tag)
-        self.changed.set()
-        return tag.session == self.session
-
-    def give_back(self, tag: Tag) -> None:
-        self.returned.append(tag)
-        self.changed.set()
-
-    def is_current(self, tag: Tag) -> bool:
-        return tag.session == self.session
-
-    async def publish_dead_letter(self, key: str, delivery: Delivery, headers: Any) -> None:
-        self.published.append((key, delivery.message_id, headers.get("x-tq-error-type", "")))
-
-    async def stop_consuming(self) -> None:
-        """Nothing is consumed."""
-
-
-class FakeAttempts:
-    """Claims as told, and settles by the outcome."""
-
-    def __init__(self) -> None:
-        self.claims: list[Claim] = []
-        self.finished: list[Outcome] = []
-        self.answers = asyncio.Event()
-        self.answers.set()
-
-    async def claim(self, message: TaskMessage) -> Claim:
-        await self.answers.wait()
-        if self.claims:
-            return self.claims.pop(0)
-        attempt = Attempt(message.uid, 0, 1, NOW, ME)
-        return Claimed(attempt, announced=True, path=Path.CAREFUL)
-
-    async def finish(
-        self, _message: TaskMessage, _attempt: Attempt, outcome: Outcome, _seconds: float
-    ) -> Settlement:
-        self.finished.append(outcome)
-        return DeadLetter(outcome) if isinstance(outcome, Failure) else Acknowledge()
-
-
-class FakeRunner:
-    """Holds jobs until they are let go."""
-
-    def __init__(self) -> None:
-        self.jobs: list[Job] = []
-        self.go = asyncio.Event()
-        self.started = asyncio.Event()
-        self.outcome: Outcome = Success(None)
-
-    async def run(self, job: Job) -> Outcome:
-        self.jobs.append(job)
-        self.started.set()
-        await self.go.wait()
-        return self.outcome
-
-    async def prepare(self) -> None:
-        """Nothing to do."""
-
-    def close(self) -> None:
-        """Nothing to do."""
-
-
-class Bench:
-    """A worker between fakes."""
-
-    def __init__(self) -> None:
-        self.broker, self.attempts, self.runner = FakeBroker(), FakeAttempts(), FakeRunner()
-        place = Place(cluster="c", namespace="ns", taskqueue="q", slots=1, timeout=9)
-        self.worker = Worker(
-            place,
-            cast(Broker, self.broker),
-            cast(Attempts, self.attempts),
-            self.runner,
-            frozenset({"echo"}),
-        )
-
-    def deliver(self, number: int, *, session: int = 1, **changes: Any) -> None:
-        headers = TaskHeaders("c", "ns", "t", NOW, 0, 1, 1, timedelta(seconds=5)).to_amqp()
-        fields: dict[str, Any] = {
-            "tag": Tag(session, number),
-            "redelivered": False,
-            "message_id": "uid-1",
-            "type": "echo",
-            "headers": headers,
-            "body": b"{}",
-            "properties": None,
-        }
-        self.worker.deliver(Delivery(**fields | changes))
-
-    async def settled(self) -> None:
-        """Wait for the next acknowledgement or return."""
-        self.broker.changed.clear()
-        async with asyncio.timeout(5):
-            await self.broker.changed.wait()
+from taskqueue_worker.deliveries import Tag
+from taskqueue_worker.outcomes import Success, failure, final
+from taskqueue_worker.settle import DeadLetter
+from taskqueue_worker.statuses import Attempt
+from tests.worker.bench import ME, NOW, Bench
 
 
 @pytest.fixture
@@ -155,7 +41,7 @@ async def test_a_failure_is_dead_lettered_before_it_is_acknowledged(bench: Bench
     bench.runner.go.set()
     bench.deliver(1)
     await bench.settled()
-    assert bench.broker.published == [("tqd.ns.q", "uid-1", "Boom")]
+    assert bench.published == [("taskqueue.dlx", "tqd.ns.q", "uid-1", "Boom")]
     assert bench.broker.acked == [Tag(1, 1)]
 
 
@@ -164,7 +50,7 @@ async def test_an_unknown_handler_is_not_started(bench: Bench) -> None:
     await bench.settled()
     assert bench.runner.jobs == []
     assert bench.attempts.finished == [
-        failure("UnknownHandler", "no handler 'nope'; there are: echo")
+        final("UnknownHandler", "no handler 'nope'; there are: echo")
     ]
 
 
@@ -172,7 +58,7 @@ async def test_a_bad_payload_fails_its_task(bench: Bench) -> None:
     bench.deliver(1, body=b"{")
     await bench.settled()
     assert bench.runner.jobs == []
-    assert bench.broker.published == [("tqd.ns.q", "uid-1", "BadMessage")]
+    assert bench.published == [("taskqueue.dlx", "tqd.ns.q", "uid-1", "BadMessage")]
 
 
 async def test_a_running_task_survives_its_connection_and_runs_once(bench: Bench) -> None:
@@ -220,7 +106,7 @@ async def test_a_concluded_task_is_only_settled(bench: Bench) -> None:
     bench.deliver(1)
     await bench.settled()
     assert bench.runner.jobs == []
-    assert bench.broker.published == [("tqd.ns.q", "uid-1", "E")]
+    assert bench.published == [("taskqueue.dlx", "tqd.ns.q", "uid-1", "E")]
     assert bench.broker.acked == [Tag(1, 1)]
 
 
@@ -238,7 +124,7 @@ async def test_a_foreign_message_is_set_aside(bench: Bench) -> None:
     headers = TaskHeaders("other", "ns", "t", NOW, 0, 1, 1, timedelta(seconds=5)).to_amqp()
     bench.deliver(1, headers=headers)
     await bench.settled()
-    assert bench.broker.published == [("unrouted", "uid-1", "")]
+    assert bench.published == [("taskqueue.dlx", "unrouted", "uid-1", "")]
     assert bench.broker.acked == [Tag(1, 1)]
 
 
@@ -249,7 +135,7 @@ async def test_an_outside_message_runs_without_the_api(bench: Bench) -> None:
     await bench.settled()
     assert bench.attempts.finished == []
     assert (bench.runner.jobs[0].name, bench.runner.jobs[0].timeout) == ("", 9)
-    assert bench.broker.published == [("tqd.ns.q", "m", "Boom")]
+    assert bench.published == [("taskqueue.dlx", "tqd.ns.q", "m", "Boom")]
 
 
 async def test_draining_gives_back_what_waits_and_finishes_what_runs(bench: Bench) -> None:

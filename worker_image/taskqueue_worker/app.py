@@ -103,8 +103,9 @@ def _build(settings: Settings, launcher: Launcher, api: ApiServer, runner: Runne
         taskqueue=settings.name,
         slots=slots,
         timeout=settings.timeout.total_seconds(),
+        retry=settings.retry,
     )
-    worker = Worker(place, broker, Attempts(api, me), runner, launcher.handlers)
+    worker = Worker(place, broker, Attempts(api, me, settings.retry), runner, launcher.handlers)
     health = Health(connected=lambda: broker.connected, consuming=lambda: broker.consuming)
     _log.info("started", extra={"queue": queue, "slots": slots, "instance": me.instance})
     return _Parts(launcher, api, broker, worker, health)

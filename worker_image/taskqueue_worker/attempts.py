@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from taskqueue_api.messages import TaskHeaders
+from taskqueue_api.retries import RetryPolicy, read_policy
 from taskqueue_worker import metrics, statuses
 from taskqueue_worker.api import ApiServer, Gone, Refused, WriteAnswer, Written, backoff_seconds
 from taskqueue_worker.claim import (
@@ -25,9 +27,10 @@ from taskqueue_worker.claim import (
     judge_holder,
 )
 from taskqueue_worker.deliveries import TaskMessage
-from taskqueue_worker.outcomes import Outcome, failure
+from taskqueue_worker.outcomes import Outcome, failure, final
+from taskqueue_worker.retrying import Again, decide_retry
 from taskqueue_worker.settle import DeadLetter, Settlement, settle
-from taskqueue_worker.statuses import Attempt, Identity, TaskView
+from taskqueue_worker.statuses import Attempt, Ended, Identity, TaskView
 
 _log = logging.getLogger(__name__)
 
@@ -60,18 +63,23 @@ Claim = Claimed | Settled | Held
 
 
 class Attempts:
-    """Claims, announces and finishes this worker's attempts at the API server."""
+    """Claims, announces and finishes this worker's attempts at the API server.
+
+    policy: the TaskQueue's, for Tasks that bring none.
+    """
 
     def __init__(
         self,
         api: ApiServer,
         me: Identity,
+        policy: RetryPolicy,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         jitter: Callable[[], float] = random.random,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._api = api
         self._me = me
+        self._policy = policy
         self._now = now
         self._jitter = jitter
         self._sleep = sleep
@@ -119,30 +127,33 @@ class Attempts:
         self, message: TaskMessage, attempt: Attempt, outcome: Outcome, seconds: float
     ) -> Settlement:
         """Write an outcome and return what is left to do. Raises UnauthorizedError."""
-        completed = self._now()
-        settlement, words = await self._conclude(message, attempt, outcome, seconds, completed)
+        again = self._retry(message, attempt, outcome)
+        ended = Ended(attempt, outcome, again, seconds, self._now())
+        settlement, words = await self._conclude(message, ended)
         if settlement is None:
-            refused = failure("StatusRefused", f"the API server refused the outcome: {words}")
-            settlement, words = await self._conclude(message, attempt, refused, seconds, completed)
+            refused = final("StatusRefused", f"the API server refused the outcome: {words}")
+            ended = replace(ended, outcome=refused, again=None)
+            settlement, words = await self._conclude(message, ended)
         if settlement is None:
             _log.error("outcome cannot be written: %s", words, extra=fields_of(message))
-            settlement = DeadLetter(failure("StatusRefused", words))
+            settlement = DeadLetter(final("StatusRefused", words))
         return settlement
 
-    async def _conclude(
-        self,
-        message: TaskMessage,
-        attempt: Attempt,
-        outcome: Outcome,
-        seconds: float,
-        completed: datetime,
-    ) -> tuple[Settlement | None, str]:
+    def policy_of(self, headers: TaskHeaders) -> RetryPolicy:
+        """Return the retry policy of a message's Task."""
+        return self._policy if headers.retry is None else read_policy(headers.retry)
+
+    def _retry(self, message: TaskMessage, attempt: Attempt, outcome: Outcome) -> Again | None:
+        policy = self.policy_of(message.headers)
+        return decide_retry(outcome, attempt.number, policy, self._jitter)
+
+    async def _conclude(self, message: TaskMessage, ended: Ended) -> tuple[Settlement | None, str]:
         """Write an outcome once. None, with the words of the API server: it does not like it."""
-        patch = statuses.finished_patch(attempt, outcome, seconds, completed)
-        answer = await self._write("finished", message, patch)
+        attempt = ended.attempt
+        kind = "retrying" if ended.again else "finished"
+        answer = await self._write(kind, message, statuses.ended_patch(ended))
         if isinstance(answer, Written):
-            view = statuses.concluded_view(attempt, outcome)
-            return settle(view, message.uid, attempt.run), ""
+            return settle(statuses.ended_view(ended), message.uid, attempt.run), ""
         if isinstance(answer, Gone):
             return settle(None, message.uid, attempt.run), ""
         current = await self._api.get_task(message.headers.name)
@@ -152,11 +163,12 @@ class Attempts:
         return settle(current, message.uid, attempt.run), ""
 
     async def _judge(self, view: TaskView | None, message: TaskMessage, path: Path) -> Verdict:
-        verdict = judge(view, message.uid, message.headers, path, self._me)
+        most = self.policy_of(message.headers).max_attempts
+        verdict = judge(view, message.uid, message.headers, path, self._me, most)
         if isinstance(verdict, AskPod) and view is not None:
             pod = await self._api.get_pod(verdict.pod) if verdict.pod else None
             server_now = self._api.clock.now() or time.time()
-            return judge_holder(view, pod, server_now)
+            return judge_holder(view, pod, server_now, most)
         return verdict
 
     async def _act(
@@ -186,8 +198,7 @@ class Attempts:
         attempt = self._attempt(message, verdict.attempt)
         if not verdict.write:
             return Claimed(attempt, announced=False, path=path)
-        version = None if view is None else view.resource_version
-        patch = statuses.running_patch(attempt, version, self._now())
+        patch = statuses.running_patch(attempt, view, self._now())
         answer = await self._write("running", message, patch)
         if isinstance(answer, Gone):
             return Settled(settle(None, message.uid, message.headers.run))

@@ -23,7 +23,7 @@ _STEADY_SECONDS = 30.0
 
 
 class Broker:
-    """Consumes one queue and publishes dead letters, over connections that come and go."""
+    """Consumes one queue and publishes what comes of it, over connections that come and go."""
 
     def __init__(
         self,
@@ -103,8 +103,12 @@ class Broker:
         if self._session is not None and self._session.number == tag.session:
             self._session.give_back(tag.number)
 
-    async def publish_dead_letter(self, key: str, delivery: Delivery, headers: Any) -> None:
+    async def publish_copy(
+        self, exchange: str, key: Callable[[], str], delivery: Delivery, headers: Any
+    ) -> None:
         """Publish a copy of a message with these headers; returns when the broker has it.
+
+        key: asked for the routing key at each try, since a delay is shorter by then.
 
         Tries again for as long as it takes: the original is unacknowledged meanwhile. Raises
         BrokerError when the connection is lost while draining: it will not be opened again.
@@ -112,12 +116,13 @@ class Broker:
         failures = 0
         while True:
             session = await self._current()
+            properties, routing_key = _copy_properties(delivery, headers), key()
             try:
-                await session.publish(key, delivery.body, _copy_properties(delivery, headers))
+                await session.publish(exchange, routing_key, delivery.body, properties)
             except UnroutableError as error:
-                _log.error("dead letter: %s; trying again", error, extra={"key": key})
+                _log.error("not published: %s; trying again", error, extra={"key": routing_key})
             except BrokerError as error:
-                _log.warning("dead letter: %s; trying again", error, extra={"key": key})
+                _log.warning("not published: %s; trying again", error, extra={"key": routing_key})
             else:
                 return
             failures += 1
@@ -149,7 +154,7 @@ class Broker:
 
 
 def _copy_properties(delivery: Delivery, headers: Any) -> pika.BasicProperties:
-    """Return the properties of a dead letter: an allow-list, for `user_id` must be our own."""
+    """Return the properties of a copy: an allow-list, for `user_id` must be our own."""
     original = delivery.properties
     return pika.BasicProperties(
         content_type=original.content_type,

@@ -11,7 +11,8 @@ from taskqueue_worker.statuses import Identity, TaskView
 
 FRESH_SECONDS = 5.0
 MAX_ATTEMPTS = 5
-"""Attempts of which a worker was lost, before the Task is given up."""
+"""A Task whose worker was lost is given up after so many attempts, or more where its retry policy
+allows more. Also without any policy: that a node went away is no fault of the Task."""
 
 WORKER_CONTAINER = "worker"
 
@@ -58,7 +59,7 @@ class Drop:
 
 @dataclass(frozen=True)
 class Concluded:
-    """The Task has finished: settle the message from its status."""
+    """The message's attempt is over: settle the message from the Task's status."""
 
 
 @dataclass(frozen=True)
@@ -84,9 +85,16 @@ Verdict = Start | Drop | Concluded | AskPod | GiveUp | Park
 
 
 def judge(
-    view: TaskView | None, uid: TaskUid, headers: TaskHeaders, path: Path, me: Identity
+    view: TaskView | None,
+    uid: TaskUid,
+    headers: TaskHeaders,
+    path: Path,
+    me: Identity,
+    most: int,
 ) -> Verdict:
-    """Return what a GET of the message's Task means for it. view: None when it is gone.
+    """Return what a GET of the message's Task means for it.
+
+    view: None when it is gone. most: attempts in all, by the Task's retry policy.
 
     The caller does not run the Task now: a message for one that it runs never comes here.
     """
@@ -96,25 +104,27 @@ def judge(
         return Drop("the Task was deleted and created again")
     if view.run != headers.run:
         return Drop(f"the Task is in run {view.run}, the message is of run {headers.run}")
-    if view.concluded:
+    if view.has_ended(headers.attempt):
         return Concluded()
     if view.phase == "Running":
         if view.worker.get("instance") == me.instance:
             # Claimed by this process, then lost before it was started, say with the connection.
-            return next_attempt(view)
+            return next_attempt(view, most)
         return AskPod(view.worker.get("pod", ""))
     plain = path is Path.PLAIN and view.dispatches == headers.dispatches
     return Start(view.attempts + 1, write=not plain)
 
 
-def judge_holder(view: TaskView, pod: Mapping[str, Any] | None, server_now: float) -> Verdict:
+def judge_holder(
+    view: TaskView, pod: Mapping[str, Any] | None, server_now: float, most: int
+) -> Verdict:
     """Return what the pod of the worker that holds a Task means. pod: None when it is gone."""
-    return Park() if is_alive(view, pod, server_now) else next_attempt(view)
+    return Park() if is_alive(view, pod, server_now) else next_attempt(view, most)
 
 
-def next_attempt(view: TaskView) -> Verdict:
-    """Return the verdict on a running Task whose worker is lost."""
-    if view.attempts >= MAX_ATTEMPTS:
+def next_attempt(view: TaskView, most: int) -> Verdict:
+    """Return the verdict on a running Task whose worker is lost. most: attempts in all."""
+    if view.attempts >= max(most, MAX_ATTEMPTS):
         pod = view.worker.get("pod", "")
         return GiveUp(f"attempt {view.attempts} was lost with its worker, pod '{pod}'")
     return Start(view.attempts + 1, write=True)

@@ -5,8 +5,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from taskqueue_api.messages import BadHeadersError, TaskHeaders, TaskUid, parse_headers
-from taskqueue_worker.outcomes import Failure, failure, parse_json
+from taskqueue_api.messages import (
+    BadHeadersError,
+    TaskHeaders,
+    TaskUid,
+    parse_headers,
+    read_attempt,
+)
+from taskqueue_worker.outcomes import Failure, final, parse_json
 
 _NULL = b"null"
 _OBJECT_NAME = re.compile(r"[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?")
@@ -45,10 +51,11 @@ class TaskMessage:
 
 @dataclass(frozen=True)
 class OutsideMessage:
-    """A message of a producer outside the cluster's API."""
+    """A message of a producer outside the cluster's API. attempt: from 1."""
 
     delivery: Delivery
     payload: bytes
+    attempt: int
 
 
 @dataclass(frozen=True)
@@ -73,8 +80,9 @@ def read_message(delivery: Delivery, *, cluster: str, namespace: str) -> Message
     """Return what a delivery asks of the worker of this cluster and namespace."""
     try:
         headers = parse_headers(delivery.headers)
+        attempt = read_attempt(delivery.headers)
     except BadHeadersError as error:
-        return BadMessage(delivery, failure("BadMessage", str(error)))
+        return BadMessage(delivery, final("BadMessage", str(error)))
     if headers is not None and (headers.cluster, headers.namespace) != (cluster, namespace):
         return ForeignMessage(delivery)
     bad = _fault(delivery.body)
@@ -82,16 +90,16 @@ def read_message(delivery: Delivery, *, cluster: str, namespace: str) -> Message
     if headers is not None:
         if not is_object_name(headers.name):
             words = f"header x-tq-name must be the name of a Task, not {headers.name!r}"
-            return BadMessage(delivery, failure("BadMessage", words))
+            return BadMessage(delivery, final("BadMessage", words))
         if not delivery.message_id:
-            return BadMessage(delivery, failure("BadMessage", "property message_id must be set"))
+            return BadMessage(delivery, final("BadMessage", "property message_id must be set"))
         return TaskMessage(delivery, headers, TaskUid(delivery.message_id), payload, bad)
     if bad is not None:
         return BadMessage(delivery, bad)
     if not delivery.type:
         words = "property type must name the handler of a message without Task headers"
-        return BadMessage(delivery, failure("UnknownHandler", words))
-    return OutsideMessage(delivery, payload)
+        return BadMessage(delivery, final("UnknownHandler", words))
+    return OutsideMessage(delivery, payload, attempt)
 
 
 def is_object_name(text: str) -> bool:
@@ -106,5 +114,5 @@ def _fault(body: bytes) -> Failure | None:
     try:
         parse_json(body)
     except ValueError as error:
-        return failure("BadMessage", f"the body cannot be a payload: {error}")
+        return final("BadMessage", f"the body cannot be a payload: {error}")
     return None

@@ -19,6 +19,7 @@ RECONNECTS = Counter("taskqueue_worker_broker_reconnects", "Connections to Rabbi
 UNROUTED = Counter("taskqueue_worker_unrouted", "Messages that belong to another cluster.")
 DUPLICATES = Counter("taskqueue_worker_duplicates", "Messages of a Task in work here already.")
 DEAD_LETTERS = Counter("taskqueue_worker_dead_letters", "Messages published as dead letters.")
+RETRIES = Counter("taskqueue_worker_retries", "Attempts followed by another.", ["handler"])
 CLAIMS = Counter("taskqueue_worker_claims", "Messages judged, by path.", ["path"])
 STATUS_WRITES = Counter("taskqueue_worker_status_writes", "Status patches.", ["kind", "result"])
 

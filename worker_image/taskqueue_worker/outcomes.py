@@ -26,23 +26,41 @@ class Failure:
 
     type: the exception's class, or one of our own words. Bounded, as is `message`.
     traceback: for the log only.
+    permanent: another attempt would fail the same way.
+    after: seconds until the next attempt, as the handler asks; None: by the retry policy.
     """
 
     type: str
     message: str
     traceback: str = ""
+    permanent: bool = False
+    after: float | None = None
 
 
 Outcome = Success | Failure
 
 
-def failure(error_type: str, message: str, traceback: str = "") -> Failure:
+def failure(
+    error_type: str,
+    message: str,
+    traceback: str = "",
+    *,
+    permanent: bool = False,
+    after: float | None = None,
+) -> Failure:
     """Return a Failure within the bounds of the API, and of what JSON in UTF-8 can hold."""
     return Failure(
         type=bounded(error_type, ERROR_TYPE_MAX),
         message=bounded(message, ERROR_MESSAGE_MAX),
         traceback=traceback,
+        permanent=permanent,
+        after=after,
     )
+
+
+def final(error_type: str, message: str) -> Failure:
+    """Return a Failure that another attempt would only repeat."""
+    return failure(error_type, message, permanent=True)
 
 
 def bounded(text: str, limit: int) -> str:
@@ -61,7 +79,7 @@ def encode_result(result: Any) -> Outcome:
         )
         encoded = text.encode("utf-8")
     except (TypeError, ValueError, RecursionError) as error:
-        return failure("ResultNotJson", f"the handler's result cannot be JSON: {error}")
+        return final("ResultNotJson", f"the handler's result cannot be JSON: {error}")
     return check_size(encoded)
 
 
@@ -81,7 +99,7 @@ def decode_output(output: bytes) -> Outcome:
         value = parse_json(text)
     except ValueError as error:
         shown = bounded(text[: 4 * QUOTED_MAX].decode("utf-8", "replace"), QUOTED_MAX)
-        return failure(
+        return final(
             "ResultNotJson", f"standard output must be JSON or empty, but {error}: {shown}"
         )
     return encode_result(value)
@@ -90,7 +108,7 @@ def decode_output(output: bytes) -> Outcome:
 def check_size(encoded: bytes) -> Outcome:
     """Return an encoded result as success, or the failure that it is too big."""
     if len(encoded) > RESULT_MAX_BYTES:
-        return failure(
+        return final(
             "ResultTooLarge",
             f"the result has {len(encoded)} bytes as JSON; at most {RESULT_MAX_BYTES} are kept: "
             "store it elsewhere and return where",

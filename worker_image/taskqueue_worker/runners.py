@@ -13,16 +13,22 @@ from typing import Any, Protocol
 
 from taskqueue_worker.frames import FrameBuffer, pack
 from taskqueue_worker.outcomes import (
+    Failure,
     Outcome,
     Success,
     bounded,
     decode_output,
     failure,
+    final,
 )
 from taskqueue_worker.processes import Launcher, Process, StartError
 
 STDOUT_MAX_BYTES = 1024 * 1024
 STDERR_KEPT_BYTES = 1024
+REJECTED_EXIT_CODE = 65
+"""EX_DATAERR of sysexits.h: the payload is wrong, and stays so. Any other failure may pass; the
+customary code for that is 75, EX_TEMPFAIL."""
+
 _EXIT_SECONDS = 2.0
 
 
@@ -95,7 +101,7 @@ class _Slot(asyncio.Protocol):
             elif head["kind"] == "success":
                 self._settle(Success(None if head["empty"] else body))
             else:
-                self._settle(failure(head["type"], head["message"], head["traceback"]))
+                self._settle(Failure(**head["failure"]))
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         self._settle(None)
@@ -261,7 +267,7 @@ class ExecRunner:
         except StartError as error:
             for descriptor in ours:
                 os.close(descriptor)
-            return failure("CommandNotFound", f"the command cannot be started: {error}")
+            return final("CommandNotFound", f"the command cannot be started: {error}")
         finally:
             for descriptor in theirs:
                 os.close(descriptor)
@@ -297,7 +303,7 @@ class ExecRunner:
 
     def _outcome(self, code: int, output: _Output, errors: _Output) -> Outcome:
         if output.overflowed:
-            return failure(
+            return final(
                 "ResultTooLarge",
                 f"the program wrote more than {STDOUT_MAX_BYTES} bytes to standard output",
             )
@@ -306,7 +312,10 @@ class ExecRunner:
         if code < 0:
             return self._launcher.explain_end(code)
         tail = bounded(errors.data.decode("utf-8", "replace").strip(), STDERR_KEPT_BYTES)
-        return failure("ExitCode", f"exit code {code}: {tail}" if tail else f"exit code {code}")
+        message = f"exit code {code}: {tail}" if tail else f"exit code {code}"
+        if code == REJECTED_EXIT_CODE:
+            return final("Rejected", message)
+        return failure("ExitCode", message)
 
 
 def log_from_handler(logger: logging.Logger, job: Job, head: dict[str, Any]) -> None:

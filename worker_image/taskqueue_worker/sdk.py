@@ -4,6 +4,8 @@
 def send_welcome(payload, ctx):
     ctx.logger.info("to %s", payload["to"])
     return {"sent": True}
+
+Any exception is a failure, and tried again as the retry policy says; `Retry` and `Reject` say more.
 """
 
 import inspect
@@ -12,11 +14,35 @@ import types
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from logging import Logger
 from typing import Any, TypeVar
 
+from taskqueue_api.names import DELAY_MAX
+
+RETRY_AFTER_MAX = DELAY_MAX.total_seconds()
+
 HandlerFunction = Callable[..., Any]
 _F = TypeVar("_F", bound=HandlerFunction)
+
+
+class Retry(Exception):  # noqa: N818 - an instruction, as StopIteration is
+    """Raised by a handler to be tried again, as a failure of any other kind is too.
+
+    after: seconds until then, or a timedelta, of at most 77 days; None: by the retry policy. It
+        counts as an attempt: after the last one the Task has failed.
+    """
+
+    def __init__(self, message: str = "", *, after: float | timedelta | None = None) -> None:
+        super().__init__(message)
+        seconds = after.total_seconds() if isinstance(after, timedelta) else after
+        if seconds is not None and not 0 <= seconds <= RETRY_AFTER_MAX:
+            raise ValueError(f"after must be from 0 to {RETRY_AFTER_MAX:.0f} s, not {seconds}")
+        self.after = None if seconds is None else float(seconds)
+
+
+class Reject(Exception):  # noqa: N818 - as above
+    """Raised by a handler when trying again is of no use: the Task has failed."""
 
 
 class RegistrationError(Exception):

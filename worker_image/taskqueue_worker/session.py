@@ -12,7 +12,6 @@ from pika.adapters.asyncio_connection import AsyncioConnection
 from pika.channel import Channel
 from pika.exceptions import AMQPError
 
-from taskqueue_api.names import DEAD_LETTER_EXCHANGE
 from taskqueue_api.tls import client_context
 from taskqueue_worker.deliveries import Delivery, Tag
 
@@ -35,7 +34,7 @@ class BrokerError(Exception):
 
 
 class UnroutableError(BrokerError):
-    """The broker has no queue for a dead letter."""
+    """The broker has no queue for a message."""
 
 
 def read_parameters(folder: Path, client_name: str) -> pika.URLParameters:
@@ -124,8 +123,10 @@ class Session:
         if not self.lost.done() and self._consumer is not None and self._consumer.is_open:
             self._consumer.basic_nack(number, requeue=True)
 
-    async def publish(self, key: str, body: bytes, properties: pika.BasicProperties) -> None:
-        """Publish to the dead-letter exchange and wait for the confirm.
+    async def publish(
+        self, exchange: str, key: str, body: bytes, properties: pika.BasicProperties
+    ) -> None:
+        """Publish and wait for the confirm.
 
         Raises UnroutableError, and BrokerError when the connection is lost meanwhile: the
         message may be there or not.
@@ -136,9 +137,7 @@ class Session:
                 raise BrokerError("not connected")
             self._returned = ""
             self._confirm = asyncio.get_running_loop().create_future()
-            self._publisher.basic_publish(
-                DEAD_LETTER_EXCHANGE, key, body, properties, mandatory=True
-            )
+            self._publisher.basic_publish(exchange, key, body, properties, mandatory=True)
             waiting: set[asyncio.Future[str]] = {self._confirm, self.lost}
             await asyncio.wait(
                 waiting, timeout=_CONFIRM_SECONDS, return_when=asyncio.FIRST_COMPLETED

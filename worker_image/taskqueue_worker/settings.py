@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from taskqueue_api.durations import parse_duration
+from taskqueue_api.retries import ONCE, RetryPolicy, read_policy
 
 _PREFIX = "TASKQUEUE_"
 
@@ -52,6 +53,7 @@ class Settings(BaseSettings):
 
     cluster: UID of the cluster's kube-system namespace.
     timeout: of messages that bring none, from outside producers.
+    retry: the TaskQueue's policy, as `taskqueue_api.retries` writes it.
     grace: seconds from SIGTERM to SIGKILL, by the pod's terminationGracePeriodSeconds.
     broker: folder with `uri` and, with TLS, `ca.crt`; read at every connect.
     service_account: folder with `token` and `ca.crt`.
@@ -64,6 +66,8 @@ class Settings(BaseSettings):
     cluster: Annotated[str, Field(min_length=1)]
     concurrency: Annotated[int, Field(ge=1, le=64)]
     timeout: timedelta
+    # Not decoded as JSON before the validator: it is one text, here and in a message.
+    retry: Annotated[RetryPolicy, NoDecode] = ONCE
     handlers: HandlersSettings
     grace: Annotated[int, Field(ge=1)]
     pod_name: Annotated[str, Field(min_length=1)]
@@ -78,6 +82,11 @@ class Settings(BaseSettings):
     @classmethod
     def _go_duration(cls, value: Any) -> timedelta:
         return parse_duration(str(value))
+
+    @field_validator("retry", mode="before")
+    @classmethod
+    def _policy(cls, value: Any) -> RetryPolicy:
+        return value if isinstance(value, RetryPolicy) else read_policy(str(value))
 
 
 def load_settings() -> Settings:

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from taskqueue_api.conditions import rfc3339
+from taskqueue_api.conditions import parse_time, rfc3339
 from taskqueue_api.messages import (
+    ATTEMPT_HEADER,
     ERROR_MESSAGE_HEADER,
     ERROR_TYPE_HEADER,
     FAILED_AT_HEADER,
@@ -33,37 +34,59 @@ class DeadLetter:
     error: Failure
 
 
-Settlement = Acknowledge | DeadLetter
+@dataclass(frozen=True)
+class PublishNext:
+    """Publish the message of the next attempt, confirmed, then acknowledge. due: when it starts."""
+
+    attempt: int
+    due: datetime
+
+
+Settlement = Acknowledge | DeadLetter | PublishNext
 
 
 def settle(view: TaskView | None, uid: TaskUid, run: int) -> Settlement:
     """Return what is to be done for a message of a Task that this worker is done with.
 
     view: None when the Task is gone. Equal input gives equal output, so that a redelivery does
-    what a crash between two steps has left undone.
+    what a crash between two steps has left undone. The message may be of an earlier attempt than
+    the one that failed last: a Task taken over from a lost worker has no message of that number.
     """
-    if view is None or view.uid != uid or view.run != run or view.phase != "Failed":
+    if view is None or view.uid != uid or view.run != run:
+        return Acknowledge()
+    if view.phase == "Retrying" and view.next_attempt_time is not None:
+        return PublishNext(view.attempts + 1, parse_time(view.next_attempt_time))
+    if view.phase != "Failed":
         return Acknowledge()
     return DeadLetter(failure(view.error_type, view.error_message))
+
+
+def next_attempt_headers(original: Mapping[str, Any] | None, attempt: int) -> dict[str, Any]:
+    """Return the headers of the next attempt's message: ours from the original, its number new."""
+    return {**_kept(original), ATTEMPT_HEADER: attempt}
 
 
 def dead_letter_headers(
     original: Mapping[str, Any] | None, error: Failure, queue: str, now: datetime
 ) -> dict[str, Any]:
-    """Return the headers of a dead letter: ours from the original, and why and where it failed.
-
-    An allow-list: RabbitMQ's own `x-death` must not be copied, and what an outside producer put
-    into headers is not for us to pass on.
-    """
-    kept = {
-        key: value
-        for key, value in (original or {}).items()
-        if key.startswith(_HEADER_PREFIX) or key == _TRACE_HEADER
-    }
+    """Return the headers of a dead letter: ours from the original, and why and where it failed."""
     message = error.message.encode()[:HEADER_MESSAGE_MAX_BYTES].decode("utf-8", "ignore")
-    return kept | {
+    return _kept(original) | {
         ERROR_TYPE_HEADER: bounded(error.type, HEADER_MESSAGE_MAX_BYTES // 4),
         ERROR_MESSAGE_HEADER: message,
         FAILED_AT_HEADER: rfc3339(now),
         QUEUE_HEADER: queue,
+    }
+
+
+def _kept(original: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the headers that are passed on.
+
+    An allow-list: with a copied `x-death`, RabbitMQ up to 3.13 takes the second retry for a cycle
+    and drops it silently; and what an outside producer put into headers is not for us to pass on.
+    """
+    return {
+        key: value
+        for key, value in (original or {}).items()
+        if key.startswith(_HEADER_PREFIX) or key == _TRACE_HEADER
     }

@@ -11,11 +11,20 @@ import socket
 import threading
 import traceback
 from collections.abc import Awaitable, Callable
+from dataclasses import asdict
 from typing import Any
 
 from taskqueue_worker.frames import FrameBuffer, pack
-from taskqueue_worker.outcomes import Outcome, Success, bounded, encode_result, failure, parse_json
-from taskqueue_worker.sdk import Context, Handler
+from taskqueue_worker.outcomes import (
+    Outcome,
+    Success,
+    bounded,
+    encode_result,
+    failure,
+    final,
+    parse_json,
+)
+from taskqueue_worker.sdk import Context, Handler, Reject, Retry
 
 _READ_BYTES = 256 * 1024
 _LOG_MAX = 16 * 1024
@@ -89,14 +98,7 @@ def _reply(link: _Link, outcome: Outcome) -> None:
     if isinstance(outcome, Success):
         link.send({"kind": "success", "empty": outcome.result is None}, outcome.result or b"")
     else:
-        link.send(
-            {
-                "kind": "failure",
-                "type": outcome.type,
-                "message": outcome.message,
-                "traceback": outcome.traceback,
-            }
-        )
+        link.send({"kind": "failure", "failure": asdict(outcome)})
 
 
 def _run(
@@ -109,7 +111,7 @@ def _run(
     try:
         payload = _payload(handler, body)
     except ValueError as error:  # pydantic's ValidationError is one
-        return failure("InvalidPayload", _explain(error))
+        return final("InvalidPayload", _explain(error))
     arguments = [payload]
     if handler.takes_context:
         logger = logging.getLogger(f"handler.{head['handler']}")
@@ -118,6 +120,10 @@ def _run(
         result = handler.function(*arguments)
         if inspect.isawaitable(result):
             result = finish(result)
+    except Retry as error:
+        return failure("Retry", _words(error), after=error.after)
+    except Reject as error:
+        return final("Rejected", _words(error))
     except SystemExit as error:
         return _exited(error)
     except BaseException as error:  # noqa: BLE001 - whatever a handler raises is its outcome

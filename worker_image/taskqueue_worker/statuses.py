@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from taskqueue_api.conditions import MESSAGE_MAX, rfc3339
+from taskqueue_api.conditions import MESSAGE_MAX, rfc3339, rfc3339_milli
 from taskqueue_api.messages import TaskUid
 from taskqueue_api.task import FINISHED_PHASES
 from taskqueue_worker.outcomes import Failure, Outcome, Success
+from taskqueue_worker.retrying import Again
 
 Patch = list[dict[str, Any]]
 
@@ -50,11 +51,16 @@ class TaskView:
     worker: Mapping[str, str]
     error_type: str
     error_message: str
+    next_attempt_time: str | None = None
 
     @property
     def concluded(self) -> bool:
         """Whether the phase is a final one."""
         return self.phase in FINISHED_PHASES
+
+    def has_ended(self, attempt: int) -> bool:
+        """Return whether this attempt is over, well or not."""
+        return self.concluded or (self.phase == "Retrying" and attempt <= self.attempts)
 
 
 def view_task(body: Mapping[str, Any]) -> TaskView:
@@ -72,6 +78,7 @@ def view_task(body: Mapping[str, Any]) -> TaskView:
         worker=status.get("worker", {}),
         error_type=error.get("type", ""),
         error_message=error.get("message", ""),
+        next_attempt_time=status.get("nextAttemptTime"),
     )
 
 
@@ -86,28 +93,74 @@ class Attempt:
     worker: Identity
 
 
-def running_patch(attempt: Attempt, resource_version: str | None, now: datetime) -> Patch:
+def running_patch(attempt: Attempt, view: TaskView | None, now: datetime) -> Patch:
     """Return the patch that claims a Task.
 
-    resource_version: of the read that the claim is based on; None: the handler runs already.
+    view: the read that the claim is based on; None: the handler runs already.
     """
     conditions = [
         _condition("Reconciling", "True", "Running", "", now),
         _condition("Succeeded", "Unknown", "Running", "", now),
     ]
     values = {"phase": "Running", **_attempt_values(attempt), "conditions": conditions}
-    return _patch(attempt.uid, resource_version, values)
+    patch = _patch(attempt.uid, view.resource_version if view else None, values)
+    if view is not None and view.next_attempt_time is not None:
+        patch.append({"op": "remove", "path": "/status/nextAttemptTime"})
+    return patch
 
 
-def finished_patch(attempt: Attempt, outcome: Outcome, seconds: float, now: datetime) -> Patch:
-    """Return the patch with an attempt's outcome. seconds: how long the handler ran."""
+@dataclass(frozen=True)
+class Ended:
+    """An attempt that is over. again: when there is another. seconds: how long the handler ran."""
+
+    attempt: Attempt
+    outcome: Outcome
+    again: Again | None
+    seconds: float
+    completed: datetime
+
+    @property
+    def next_attempt_time(self) -> str | None:
+        """When the next attempt starts; None: there is none."""
+        return rfc3339_milli(self.completed + self.again.delay) if self.again else None
+
+
+def ended_patch(ended: Ended) -> Patch:
+    """Return the patch with what came of an attempt."""
+    attempt, outcome = ended.attempt, ended.outcome
     values = {
         **_attempt_values(attempt),
-        "completionTime": rfc3339(now),
-        "duration": format_duration(seconds),
-        **_outcome_values(outcome, now),
+        "duration": format_duration(ended.seconds),
+        **(_retrying_values(ended, ended.again) if ended.again else _finished_values(ended)),
     }
-    return _patch(attempt.uid, None, values)
+    patch = _patch(attempt.uid, None, values)
+    if isinstance(outcome, Success) and attempt.number > 1:
+        # The failure of the attempt before. Set first: it may not be there, and what is not
+        # there cannot be removed.
+        nothing = {"type": "", "message": ""}
+        patch.append({"op": "add", "path": "/status/error", "value": nothing})
+        patch.append({"op": "remove", "path": "/status/error"})
+    return patch
+
+
+def _finished_values(ended: Ended) -> dict[str, Any]:
+    now = ended.completed
+    return {"completionTime": rfc3339(now), **_outcome_values(ended.outcome, now)}
+
+
+def _retrying_values(ended: Ended, again: Again) -> dict[str, Any]:
+    error, now = again.error, ended.completed
+    what = f"attempt {ended.attempt.number} failed, {ended.attempt.number + 1} comes at "
+    conditions = [
+        _condition("Reconciling", "True", "Retrying", f"{what}{ended.next_attempt_time}", now),
+        _condition("Succeeded", "Unknown", reason_of(error.type), error.message[:MESSAGE_MAX], now),
+    ]
+    return {
+        "phase": "Retrying",
+        "nextAttemptTime": ended.next_attempt_time,
+        "error": _error_value(error),
+        "conditions": conditions,
+    }
 
 
 def worker_lost_patch(view: TaskView, error: Failure, now: datetime) -> Patch:
@@ -142,8 +195,11 @@ def _outcome_values(outcome: Outcome, now: datetime) -> dict[str, Any]:
         _condition("Finished", "True", reason, "", now),
         _condition("Stalled", "True", reason, "", now),
     ]
-    error = {"type": outcome.type, "message": outcome.message}
-    return {"phase": "Failed", "error": error, "conditions": conditions}
+    return {"phase": "Failed", "error": _error_value(outcome), "conditions": conditions}
+
+
+def _error_value(error: Failure) -> dict[str, str]:
+    return {"type": error.type, "message": error.message}
 
 
 def _condition(kind: str, status: str, reason: str, message: str, now: datetime) -> dict[str, str]:
@@ -192,13 +248,14 @@ def format_duration(seconds: float) -> str:
     return f"{hours}h{minutes}m"
 
 
-def concluded_view(attempt: Attempt, outcome: Outcome) -> TaskView:
+def ended_view(ended: Ended) -> TaskView:
     """Return the Task as it is after its outcome was written."""
+    attempt, outcome = ended.attempt, ended.outcome
     failed = isinstance(outcome, Failure)
     return TaskView(
         uid=attempt.uid,
         resource_version="",
-        phase="Failed" if failed else "Succeeded",
+        phase="Retrying" if ended.again else "Failed" if failed else "Succeeded",
         run=attempt.run,
         attempts=attempt.number,
         dispatches=0,
@@ -206,4 +263,5 @@ def concluded_view(attempt: Attempt, outcome: Outcome) -> TaskView:
         worker=attempt.worker.to_status(),
         error_type=outcome.type if isinstance(outcome, Failure) else "",
         error_message=outcome.message if isinstance(outcome, Failure) else "",
+        next_attempt_time=ended.next_attempt_time,
     )

@@ -2,13 +2,22 @@
 
 import asyncio
 import logging
+import random
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from taskqueue_api.names import UNROUTED_KEY, dead_letter_queue, work_queue
+from taskqueue_api.names import (
+    DEAD_LETTER_EXCHANGE,
+    DELAY_EXCHANGE,
+    UNROUTED_KEY,
+    dead_letter_queue,
+    delay_key,
+    work_queue,
+)
+from taskqueue_api.retries import Random, RetryPolicy
 from taskqueue_worker import metrics
 from taskqueue_worker.attempts import Attempts, Claimed, Held, announced
 from taskqueue_worker.broker import Broker
@@ -21,10 +30,18 @@ from taskqueue_worker.deliveries import (
     read_message,
 )
 from taskqueue_worker.inflight import Entry, Inflight, State
-from taskqueue_worker.outcomes import Failure, Outcome, failure
+from taskqueue_worker.outcomes import Failure, Outcome, final
+from taskqueue_worker.retrying import decide_retry
 from taskqueue_worker.runners import Job, Runner
 from taskqueue_worker.session import BrokerError
-from taskqueue_worker.settle import Acknowledge, DeadLetter, Settlement, dead_letter_headers
+from taskqueue_worker.settle import (
+    Acknowledge,
+    DeadLetter,
+    PublishNext,
+    Settlement,
+    dead_letter_headers,
+    next_attempt_headers,
+)
 from taskqueue_worker.statuses import format_duration
 
 _log = logging.getLogger(__name__)
@@ -51,13 +68,17 @@ def park_seconds(parkings: int) -> float:
 
 @dataclass(frozen=True)
 class Place:
-    """Where the worker is. cluster: UID of its kube-system. timeout: default, in seconds."""
+    """Where the worker is.
+
+    cluster: UID of its kube-system. timeout, retry: of messages that bring none; in seconds.
+    """
 
     cluster: str
     namespace: str
     taskqueue: str
     slots: int
     timeout: float
+    retry: RetryPolicy
 
 
 class Worker:
@@ -73,7 +94,9 @@ class Worker:
         attempts: Attempts,
         runner: Runner,
         handlers: frozenset[str] | None,
+        random: Random = random.random,
     ) -> None:
+        self._random = random
         self._place = place
         self._broker = broker
         self._attempts = attempts
@@ -195,23 +218,27 @@ class Worker:
             message.delivery,
             message.payload,
             timeout=self._place.timeout,
-            attempt=1,
+            attempt=message.attempt,
             name=_OUTSIDE_NAME,
         )
         begun = time.monotonic()
         outcome = await self._execute(job, None)
         self._report(job, outcome, time.monotonic() - begun)
-        settlement: Settlement = Acknowledge()
-        if isinstance(outcome, Failure):
-            settlement = DeadLetter(outcome)
-        self._spawn(self._settle(entry, settlement))
+        self._spawn(self._settle(entry, self._settlement(outcome, message.attempt)))
+
+    def _settlement(self, outcome: Outcome, attempt: int) -> Settlement:
+        """Return what is left to do for a message that no Task remembers."""
+        again = decide_retry(outcome, attempt, self._place.retry, self._random)
+        if again is not None:
+            return PublishNext(attempt + 1, datetime.now(UTC) + again.delay)
+        return DeadLetter(outcome) if isinstance(outcome, Failure) else Acknowledge()
 
     async def _execute(self, job: Job, bad: Failure | None) -> Outcome:
         if bad is not None:
             return bad
         if self._handlers is not None and job.handler not in self._handlers:
             known = ", ".join(sorted(self._handlers))
-            return failure("UnknownHandler", f"no handler '{job.handler}'; there are: {known}")
+            return final("UnknownHandler", f"no handler '{job.handler}'; there are: {known}")
         metrics.STARTED.labels(self._labels.label(job.handler)).inc()
         return await self._runner.run(job)
 
@@ -243,25 +270,49 @@ class Worker:
         await self._settle(entry, settlement)
 
     async def _settle(self, entry: Entry, settlement: Settlement) -> None:
-        if isinstance(settlement, DeadLetter) and not await self._dead_letter(
-            entry.message.delivery, settlement.error
-        ):
+        if not await self._publish_rest(entry.message.delivery, settlement):
             self._inflight.forget(entry)
             return
         for tag in entry.tags:
             self._broker.ack(tag)
         self._inflight.finish(entry)
 
+    async def _publish_rest(self, delivery: Delivery, settlement: Settlement) -> bool:
+        """Publish what must be before the acknowledgement; False when that is not possible."""
+        if isinstance(settlement, DeadLetter):
+            return await self._dead_letter(delivery, settlement.error)
+        if isinstance(settlement, PublishNext):
+            return await self._publish_next(delivery, settlement)
+        return True
+
+    async def _publish_next(self, delivery: Delivery, following: PublishNext) -> bool:
+        headers = next_attempt_headers(delivery.headers, following.attempt)
+
+        def key() -> str:
+            return delay_key(following.due - datetime.now(UTC), self._queue)
+
+        if not await self._publish(DELAY_EXCHANGE, key, delivery, headers):
+            return False
+        metrics.RETRIES.labels(self._labels.label(delivery.type)).inc()
+        return True
+
     async def _dead_letter(self, delivery: Delivery, error: Failure) -> bool:
-        """Publish a dead letter; False when the connection is lost for good."""
         headers = dead_letter_headers(delivery.headers, error, self._queue, datetime.now(UTC))
         key = dead_letter_queue(self._place.namespace, self._place.taskqueue)
-        try:
-            await self._broker.publish_dead_letter(key, delivery, headers)
-        except BrokerError as lost:
-            _log.warning("dead letter: %s", lost, extra={"uid": delivery.message_id})
+        if not await self._publish(DEAD_LETTER_EXCHANGE, lambda: key, delivery, headers):
             return False
         metrics.DEAD_LETTERS.inc()
+        return True
+
+    async def _publish(
+        self, exchange: str, key: Callable[[], str], delivery: Delivery, headers: Any
+    ) -> bool:
+        """Publish a copy of a message; False when the connection is lost for good."""
+        try:
+            await self._broker.publish_copy(exchange, key, delivery, headers)
+        except BrokerError as lost:
+            _log.warning("not published: %s", lost, extra={"uid": delivery.message_id})
+            return False
         return True
 
     async def _reject(self, message: BadMessage) -> None:
@@ -277,12 +328,9 @@ class Worker:
         delivery = message.delivery
         metrics.UNROUTED.inc()
         _log.warning("message of another cluster", extra={"uid": delivery.message_id})
-        try:
-            await self._broker.publish_dead_letter(UNROUTED_KEY, delivery, dict(delivery.headers))
-        except BrokerError as lost:
-            _log.warning("unrouted: %s", lost, extra={"uid": delivery.message_id})
-            return
-        self._broker.ack(delivery.tag)
+        headers = dict(delivery.headers)
+        if await self._publish(DEAD_LETTER_EXCHANGE, lambda: UNROUTED_KEY, delivery, headers):
+            self._broker.ack(delivery.tag)
 
     # Waiting for another worker
 

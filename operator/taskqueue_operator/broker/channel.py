@@ -5,7 +5,7 @@ reconcile and thrown away.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, NamedTuple, TypeVar
 
@@ -13,6 +13,7 @@ from pika.channel import Channel
 from pika.exceptions import ChannelWrongStateError
 
 from taskqueue_operator.broker.faults import channel_fault
+from taskqueue_operator.domain.ladder import Level
 from taskqueue_operator.domain.topology import Queue, Topology
 from taskqueue_operator.errors import BrokerError, BrokerRefusedError, BrokerUnavailableError
 
@@ -63,9 +64,53 @@ class DeclaringChannel:
                 exchange=exchange.name,
                 exchange_type=exchange.type,
                 durable=True,
+                arguments=exchange.arguments,
             )
         for queue in topology.all_queues:
             await self._declare_queue(queue)
+
+    async def is_ladder_whole(self, ladder: Sequence[Level]) -> bool:
+        """Return whether every queue of the ladder is there; the channel is closed if not."""
+        for level in ladder:
+            # Without a callback no answer is asked for: a refusal closes the channel.
+            self._send(self._channel.queue_declare, queue=level.queue.name, passive=True)
+        try:
+            await self._barrier()
+        except BrokerRefusedError as error:
+            if error.reason == "NotFound":
+                return False
+            raise
+        return True
+
+    async def declare_ladder(self, ladder: Sequence[Level]) -> None:
+        """Declare the ladder; the exchange of what is due must be there."""
+        for level in ladder:
+            name, kind = level.exchange.name, level.exchange.type
+            self._send(
+                self._channel.exchange_declare, exchange=name, exchange_type=kind, durable=True
+            )
+        for level in ladder:
+            queue = level.queue
+            self._send(
+                self._channel.queue_declare,
+                queue=queue.name,
+                durable=True,
+                arguments=queue.arguments,
+            )
+            for binding in queue.bindings:
+                self._send(
+                    self._channel.queue_bind,
+                    queue=queue.name,
+                    exchange=binding.exchange,
+                    routing_key=binding.routing_key,
+                )
+            self._send(
+                self._channel.exchange_bind,
+                destination=level.next_exchange,
+                source=level.passing.exchange,
+                routing_key=level.passing.routing_key,
+            )
+        await self._barrier()
 
     async def inspect(self, queue: str) -> QueueState | None:
         """Return a queue's state; None: there is no such queue (and the channel is closed)."""
@@ -88,12 +133,25 @@ class DeclaringChannel:
             durable=True,
             arguments=queue.arguments,
         )
-        await self._call(
-            self._channel.queue_bind,
-            queue=queue.name,
-            exchange=queue.exchange,
-            routing_key=queue.routing_key,
-        )
+        for binding in queue.bindings:
+            await self._call(
+                self._channel.queue_bind,
+                queue=queue.name,
+                exchange=binding.exchange,
+                routing_key=binding.routing_key,
+            )
+
+    def _send(self, method: Callable[..., Any], **arguments: Any) -> None:
+        if self._fault:
+            raise self._fault
+        try:
+            method(**arguments)
+        except ChannelWrongStateError as error:
+            raise self._fault or channel_fault(error) from error
+
+    async def _barrier(self) -> None:
+        """Wait until RabbitMQ has done all that was sent."""
+        await self._call(self._channel.exchange_declare, exchange="amq.topic", passive=True)
 
     async def _call(self, method: Callable[..., Any], **arguments: Any) -> Any:
         if self._fault:

@@ -1,6 +1,7 @@
 """RabbitMQ's management API: users and their permissions."""
 
 import ssl
+from collections.abc import Iterable
 from typing import Any
 from urllib.parse import quote
 
@@ -46,12 +47,12 @@ class Management:
         username: str,
         password_hash: str,
         permissions: dict[str, str],
-        topic: dict[str, str],
+        topics: Iterable[dict[str, str]],
     ) -> None:
         """Create or repair a user and its permissions in the vhost; write only what differs.
 
         permissions: patterns `configure`, `write` and `read`.
-        topic: `exchange` and patterns `write` and `read` of routing keys.
+        topics: for each topic exchange, `exchange` and patterns `write` and `read` of routing keys.
         """
         user = {
             "password_hash": password_hash,
@@ -63,8 +64,10 @@ class Management:
         await self._ensure(_path("permissions", self._vhost, username), permissions)
         topic_path = _path("topic-permissions", self._vhost, username)
         current = await self._call("GET", topic_path)
-        if not (isinstance(current, list) and any(_holds(item, topic) for item in current)):
-            await self._call("PUT", topic_path, topic)
+        known = current if isinstance(current, list) else []
+        for topic in topics:
+            if not any(_holds(item, topic) for item in known):
+                await self._call("PUT", topic_path, topic)
 
     async def delete_user(self, username: str) -> None:
         """Delete a user; one that is not there is fine."""

@@ -9,11 +9,11 @@ from pika.channel import Channel
 from pika.exceptions import ChannelWrongStateError
 
 from taskqueue_api.messages import CONTENT_TYPE
-from taskqueue_api.names import EXCHANGE
 from taskqueue_operator.broker.channel import ANSWER_SECONDS, resolve
 from taskqueue_operator.broker.faults import channel_fault
 from taskqueue_operator.broker.link import Link
 from taskqueue_operator.domain.dispatching import WaitingTask
+from taskqueue_operator.domain.topology import Binding
 from taskqueue_operator.errors import BrokerError, BrokerUnavailableError
 
 
@@ -62,9 +62,12 @@ class Publisher:
         return publisher
 
     def publish(
-        self, task: WaitingTask, payload: bytes, *, key: str, headers: dict[str, Any]
+        self, task: WaitingTask, payload: bytes, *, to: Binding, headers: dict[str, Any]
     ) -> "asyncio.Future[Verdict]":
-        """Send a Task's message; the future tells what became of it and never raises."""
+        """Send a Task's message; the future tells what became of it and never raises.
+
+        to: the exchange, and the key that leads to the queue from there.
+        """
         future: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
         properties = pika.BasicProperties(
             content_type=CONTENT_TYPE,
@@ -76,7 +79,7 @@ class Publisher:
             headers=headers,
         )
         try:
-            self._channel.basic_publish(EXCHANGE, key, payload, properties, mandatory=True)
+            self._channel.basic_publish(*to, payload, properties, mandatory=True)
         except ChannelWrongStateError as error:
             self.fault = self.fault or channel_fault(error)
             future.set_result(Verdict.UNSURE)

@@ -29,6 +29,7 @@ class Tally:
         return TaskCounts(
             pending=by_phase.get("Pending", 0),
             running=by_phase.get("Running", 0),
+            retrying=by_phase.get("Retrying", 0),
             succeeded=by_phase.get("Succeeded", 0),
             failed=by_phase.get("Failed", 0),
         )

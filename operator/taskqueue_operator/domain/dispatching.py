@@ -11,7 +11,10 @@ from taskqueue_api.conditions import parse_time
 from taskqueue_api.durations import parse_duration
 from taskqueue_api.messages import TaskHeaders, TaskUid
 from taskqueue_api.names import TASKS_PRIORITY_DEFAULT
+from taskqueue_api.retries import write_policy
 from taskqueue_api.task import PAYLOAD_MAX_BYTES
+
+WAITING_PHASES = ("Pending", "Retrying")
 
 REPUBLISH_DELAY = timedelta(seconds=10)
 """Between announcing a second publication and making it: by then whoever started the first one
@@ -32,10 +35,13 @@ class QueueKey(NamedTuple):
 
 @dataclass(frozen=True)
 class WaitingTask:
-    """A Task in phase Pending, as far as its publication needs it.
+    """A Task that waits for its first attempt or another, as far as its publication needs it.
 
+    phase: Pending or Retrying.
+    attempt: the one that it waits for, from 1.
+    due: when that attempt may start; None: at once.
     payload: the message's body, JSON; None: not kept, to be read again.
-    timeout: the Task's own; None: the TaskQueue's.
+    timeout, retry: the Task's own; None: the TaskQueue's.
     listed: it was there before we watched, so an earlier operator may have published it.
     """
 
@@ -50,6 +56,15 @@ class WaitingTask:
     timeout: timedelta | None
     payload: bytes | None
     listed: bool
+    phase: str = "Pending"
+    attempt: int = 1
+    due: datetime | None = None
+    retry: str | None = None
+
+    @property
+    def retrying(self) -> bool:
+        """Whether an attempt has failed, and the worker that ran it has published the next."""
+        return self.phase == "Retrying"
 
     def announced(self) -> "WaitingTask":
         """Return the Task as of its next publication."""
@@ -74,7 +89,8 @@ class Refusal(NamedTuple):
 def read_task(body: Mapping[str, Any], *, listed: bool) -> WaitingTask:
     """Return a Task object as what its publication needs."""
     metadata, spec, status = body["metadata"], body["spec"], body.get("status") or {}
-    timeout = spec.get("timeout")
+    timeout, due = spec.get("timeout"), status.get("nextAttemptTime")
+    phase = status.get("phase", "Pending")
     return WaitingTask(
         uid=TaskUid(metadata["uid"]),
         queue=QueueKey(metadata["namespace"], spec["queue"]),
@@ -87,6 +103,10 @@ def read_task(body: Mapping[str, Any], *, listed: bool) -> WaitingTask:
         timeout=parse_duration(timeout) if timeout else None,
         payload=encode_payload(spec.get("payload")),
         listed=listed,
+        phase=phase,
+        attempt=status.get("attempts", 0) + 1 if phase == "Retrying" else 1,
+        due=parse_time(due) if due else None,
+        retry=write_policy(spec["retry"]) if "retry" in spec else None,
     )
 
 
@@ -96,10 +116,12 @@ def encode_payload(payload: Any) -> bytes:
 
 
 def decide_refusal(task: WaitingTask, ceiling: timedelta) -> Refusal | None:
-    """Return why a Task can never be run; None: it can.
+    """Return why a Task can never be run; None: it can, and one that was run could.
 
     ceiling: the timeout of its TaskQueue. What a schema cannot tell is told here.
     """
+    if task.retrying:
+        return None
     if task.payload is not None and len(task.payload) > PAYLOAD_MAX_BYTES:
         return Refusal(
             "PayloadTooLarge",
@@ -126,7 +148,8 @@ def decide_publication(
         after that, so a Task created later was never published.
     """
     if not task.listed or task.created >= started:
-        return Publication.FIRST
+        # The worker whose attempt failed has published the next one.
+        return Publication.KNOWN if task.retrying and task.listed else Publication.FIRST
     if dispatched_through is not None and task.created < dispatched_through:
         return Publication.KNOWN
     return Publication.AGAIN
@@ -143,6 +166,11 @@ def decide_dispatched_through(
     return bound - DISPATCHED_THROUGH_MARGIN if bound else None
 
 
+def remaining_delay(task: WaitingTask, now: datetime) -> timedelta:
+    """Return how long a Task must still be kept from its queue. now: by the API server's clock."""
+    return max(task.due - now, timedelta()) if task.due else timedelta()
+
+
 def build_headers(task: WaitingTask, cluster: str, ceiling: timedelta) -> TaskHeaders:
     """Return the headers of a Task's message."""
     return TaskHeaders(
@@ -151,7 +179,8 @@ def build_headers(task: WaitingTask, cluster: str, ceiling: timedelta) -> TaskHe
         name=task.name,
         created=task.created,
         run=task.run,
-        attempt=1,
+        attempt=task.attempt,
         dispatches=task.dispatches,
-        timeout=task.timeout or ceiling,
+        timeout=min(task.timeout or ceiling, ceiling),
+        retry=task.retry,
     )

@@ -70,5 +70,5 @@ def patch_refused(task: WaitingTask, refusal: Refusal, now: datetime) -> JsonPat
 def _tests(task: WaitingTask) -> JsonPatch:
     return [
         {"op": "test", "path": "/metadata/uid", "value": task.uid},
-        {"op": "test", "path": "/status/phase", "value": "Pending"},
+        {"op": "test", "path": "/status/phase", "value": task.phase},
     ]

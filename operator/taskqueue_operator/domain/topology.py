@@ -1,14 +1,20 @@
 """What must exist in RabbitMQ for a TaskQueue, as data; the broker edge declares it."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from datetime import timedelta
+from typing import Any, NamedTuple
 
 from taskqueue_api.names import (
     DEAD_LETTER_EXCHANGE,
+    DELAY_EXCHANGE,
+    DUE_EXCHANGE,
     EXCHANGE,
+    UNROUTED_EXCHANGE,
     UNROUTED_KEY,
     UNROUTED_QUEUE,
+    QueueName,
     dead_letter_queue,
+    delay_key,
     work_queue,
 )
 
@@ -28,16 +34,23 @@ class Exchange:
 
     name: str
     type: str
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+
+class Binding(NamedTuple):
+    """What a queue or an exchange gets: messages of an exchange by a key."""
+
+    exchange: str
+    routing_key: str
 
 
 @dataclass(frozen=True)
 class Queue:
-    """A durable queue and the exchange and key it is bound by."""
+    """A durable queue and what it is bound to."""
 
     name: str
     arguments: dict[str, Any]
-    exchange: str
-    routing_key: str
+    bindings: tuple[Binding, ...]
 
 
 @dataclass(frozen=True)
@@ -63,13 +76,22 @@ def build_topology(
     version: RabbitMQ's (major, minor); arguments that it does not know are left out.
     """
     return Topology(
-        exchanges=(Exchange(EXCHANGE, "direct"), Exchange(DEAD_LETTER_EXCHANGE, "topic")),
+        exchanges=(
+            Exchange(EXCHANGE, "direct"),
+            Exchange(DEAD_LETTER_EXCHANGE, "topic"),
+            Exchange(UNROUTED_EXCHANGE, "fanout"),
+            # Without an alternate, the delayed messages of one deleted queue hold up everybody's:
+            # the ladder hands its messages on one after the other until each is taken.
+            Exchange(DUE_EXCHANGE, "topic", {"alternate-exchange": UNROUTED_EXCHANGE}),
+        ),
         shared=(_unrouted(cluster),),
         work=Queue(
             name=work_queue(namespace, name),
             arguments=_work_arguments(queue_type, version),
-            exchange=EXCHANGE,
-            routing_key=work_queue(namespace, name),
+            bindings=(
+                Binding(EXCHANGE, work_queue(namespace, name)),
+                Binding(DUE_EXCHANGE, f"#.{work_queue(namespace, name)}"),
+            ),
         ),
         dead_letters=Queue(
             name=dead_letter_queue(namespace, name),
@@ -78,10 +100,16 @@ def build_topology(
                 "x-max-length": DEAD_LETTERS_MAX,
                 "x-overflow": "drop-head",
             },
-            exchange=DEAD_LETTER_EXCHANGE,
-            routing_key=dead_letter_queue(namespace, name),
+            bindings=(Binding(DEAD_LETTER_EXCHANGE, dead_letter_queue(namespace, name)),),
         ),
     )
+
+
+def route(queue: QueueName, delay: timedelta) -> Binding:
+    """Return where a message for a work queue is published, to be there after a delay."""
+    if delay > timedelta():
+        return Binding(DELAY_EXCHANGE, delay_key(delay, queue))
+    return Binding(EXCHANGE, queue)
 
 
 def _work_arguments(queue_type: str, version: tuple[int, int]) -> dict[str, Any]:
@@ -113,6 +141,8 @@ def _unrouted(cluster: str) -> Queue:
             "x-dead-letter-exchange": "",
             "x-dead-letter-routing-key": f"cluster-{cluster}",
         },
-        exchange=DEAD_LETTER_EXCHANGE,
-        routing_key=UNROUTED_KEY,
+        bindings=(
+            Binding(DEAD_LETTER_EXCHANGE, UNROUTED_KEY),
+            Binding(UNROUTED_EXCHANGE, ""),
+        ),
     )

@@ -9,6 +9,7 @@ from typing import Any
 
 from taskqueue_api import names
 from taskqueue_api.durations import parse_duration
+from taskqueue_api.retries import write_policy
 from taskqueue_api.taskqueue import TaskQueueSpec, WorkersSpec
 
 UID = 10001
@@ -226,6 +227,7 @@ def _environment(
         "TASKQUEUE_CLUSTER": defaults.cluster,
         "TASKQUEUE_CONCURRENCY": str(spec.workers.concurrency),
         "TASKQUEUE_TIMEOUT": spec.timeout,
+        "TASKQUEUE_RETRY": _retry_policy(spec),
         "TASKQUEUE_HANDLERS": json.dumps(handlers, separators=(",", ":")),
         "TASKQUEUE_GRACE": str(grace_seconds(spec.timeout)),
         "TASKQUEUE_LOG_FORMAT": defaults.log_format,
@@ -239,6 +241,12 @@ def _environment(
         {"name": key, "valueFrom": {"fieldRef": {"fieldPath": path}}}
         for key, path in fields.items()
     ]
+
+
+def _retry_policy(spec: TaskQueueSpec) -> str:
+    if spec.retry is None:
+        return write_policy(None)
+    return write_policy(spec.retry.model_dump(by_alias=True, exclude_none=True))
 
 
 def _probe(path: str, *, period: int, failures: int) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import kopf
 
 from taskqueue_api.messages import TaskUid
 from taskqueue_api.names import GROUP, TASKS, VERSION
+from taskqueue_operator.domain.dispatching import WAITING_PHASES
 from taskqueue_operator.services.counts import Counts
 from taskqueue_operator.services.dispatcher import Dispatcher
 
@@ -18,8 +19,8 @@ def register(registry: kopf.OperatorRegistry, dispatcher: Dispatcher, counts: Co
         body: dict[str, Any] = dict(event["object"])
         metadata = body["metadata"]
         counts.changed(metadata["namespace"])
-        pending = body.get("status", {}).get("phase", "Pending") == "Pending"
-        if event["type"] == "DELETED" or not pending or metadata.get("deletionTimestamp"):
+        waits = body.get("status", {}).get("phase", "Pending") in WAITING_PHASES
+        if event["type"] == "DELETED" or not waits or metadata.get("deletionTimestamp"):
             dispatcher.task_left(TaskUid(metadata["uid"]))
         else:
             # Kopf lists first: events of that list have no type.

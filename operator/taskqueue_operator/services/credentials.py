@@ -44,11 +44,7 @@ class Credentials:
                 username,
                 password_hash(password, username),
                 names.user_permissions(owner.namespace, owner.name),
-                {
-                    "exchange": names.DEAD_LETTER_EXCHANGE,
-                    "write": names.topic_permission_key(owner.namespace, owner.name),
-                    "read": "^$",
-                },
+                names.topic_permissions(owner.namespace, owner.name),
             )
         except ManagementError as error:
             self._brokers.forget_management(choice.address)

@@ -1,7 +1,8 @@
 """Publishes waiting Tasks: each once, as far as one process can know.
 
-A Task enters when it is seen Pending and leaves when it is seen in another phase or gone. In
-between it is in one of these places:
+A Task enters when it is seen Pending or Retrying and leaves when it is seen in another phase or
+gone. The worker whose attempt failed has published the next one itself; from here it goes out
+only when that message is lost. In between a Task is in one of these places:
 
     waiting   its queue's gate is closed, or its turn has not come
     in flight published, RabbitMQ has not confirmed yet
@@ -32,9 +33,19 @@ from taskqueue_operator.domain.dispatching import (
     decide_publication,
     decide_refusal,
     read_task,
+    remaining_delay,
 )
+from taskqueue_operator.domain.topology import route
 from taskqueue_operator.errors import BrokerError
-from taskqueue_operator.services.lanes import Entry, Flight, Gate, Lane, Place, missing_queue
+from taskqueue_operator.services.lanes import (
+    PUBLISHED,
+    Entry,
+    Flight,
+    Gate,
+    Lane,
+    Place,
+    missing_queue,
+)
 from taskqueue_operator.services.task_writer import TaskWriter
 
 WINDOW = 200
@@ -57,6 +68,7 @@ class Dispatcher:
     """Publishes the waiting Tasks of all TaskQueues.
 
     started: when this process started, by the API server's clock.
+    now: that clock.
     on_trouble: called when a queue turns out not to be as its gate says.
     """
 
@@ -65,11 +77,13 @@ class Dispatcher:
         *,
         cluster_uid: str,
         started: datetime,
+        now: Callable[[], datetime],
         writer: TaskWriter,
         on_trouble: Callable[[QueueKey], None],
     ) -> None:
         self._cluster_uid = cluster_uid
         self._started = started
+        self._now = now
         self._writer = writer
         self._on_trouble = on_trouble
         self._lanes: dict[QueueKey, Lane] = {}
@@ -79,20 +93,26 @@ class Dispatcher:
         self._listed_at = float("-inf")
 
     def task_waiting(self, body: dict[str, Any], *, listed: bool) -> None:
-        """Take note of a Task in phase Pending; a known one is left alone."""
+        """Take note of a Task that waits; one known to wait for this attempt is left alone."""
         uid = TaskUid(body["metadata"]["uid"])
         now = asyncio.get_running_loop().time()
         if listed:
             self._listed_at = now
-        if uid in self._queue_of:
-            return
         task = read_task(body, listed=listed)
+        if uid in self._queue_of:
+            known = self._lanes[self._queue_of[uid]].entries[uid].task
+            if (known.run, known.attempt) == (task.run, task.attempt):
+                return
+            self.task_left(uid)
         lane = self._lane(task.queue)
         lane.newest = max(lane.newest or task.created, task.created)
         self._queue_of[uid] = lane.key
         entry = Entry(task, Place.WAITING, now)
         lane.entries[uid] = entry
-        self._wait(lane, entry)
+        if task.retrying and not listed:
+            self._out(entry)
+        else:
+            self._wait(lane, entry)
 
     def task_left(self, uid: TaskUid) -> None:
         """Forget a Task that is gone or no longer Pending."""
@@ -155,16 +175,20 @@ class Dispatcher:
 
     def queue_lost(self, key: QueueKey) -> None:
         """Publish again what was in a queue that had disappeared from RabbitMQ."""
+        self._lost(key, "the queue", lambda _: True)
+
+    def ladder_lost(self, key: QueueKey) -> None:
+        """Publish again what waits for a time, since a queue that had kept it disappeared."""
+        self._lost(key, "a queue for delayed messages", lambda task: task.due is not None)
+
+    def _lost(self, key: QueueKey, what: str, concerns: Callable[[WaitingTask], bool]) -> None:
         lane = self._lane(key)
-        lost = [
-            entry for entry in lane.entries.values() if entry.place in (Place.OUT, Place.IN_FLIGHT)
-        ]
+        published = [one for one in lane.entries.values() if one.place in PUBLISHED]
+        lost = [entry for entry in published if concerns(entry.task)]
         if lost:
-            logger.warning(
-                "the queue in RabbitMQ was gone: %d Tasks are published again",
-                len(lost),
-                extra={"namespace": key.namespace, "queue": key.name},
-            )
+            fields = {"namespace": key.namespace, "queue": key.name}
+            text = "%s in RabbitMQ was gone: %d Tasks are published again"
+            logger.warning(text, what, len(lost), extra=fields)
         for entry in lost:
             self._again(lane, entry)
 
@@ -316,9 +340,11 @@ class Dispatcher:
 
     def _was_read(self, lane: Lane, entry: Entry, task: WaitingTask | None) -> None:
         lane.reading.discard(entry.task.uid)
+        if lane.entries.get(entry.task.uid) is not entry:
+            return  # it waits for another attempt by now, or for none
         if task is None:
             self.task_left(entry.task.uid)
-        elif lane.entries.get(task.uid) is entry:
+        else:
             entry.task = task
             self._wait(lane, entry, keep=True)
 
@@ -327,7 +353,7 @@ class Dispatcher:
         future = publisher.publish(
             entry.task,
             payload,
-            key=work_queue(*lane.key),
+            to=route(work_queue(*lane.key), remaining_delay(entry.task, self._now())),
             headers=build_headers(entry.task, self._cluster_uid, lane.gate.ceiling).to_amqp(),
         )
         lane.in_flight[entry.task.uid] = Flight(asyncio.get_running_loop().time(), future)
@@ -366,9 +392,11 @@ class Dispatcher:
 
     def _announced(self, lane: Lane, entry: Entry, task: WaitingTask | None) -> None:
         """Publish a Task again whose status says so by now, if it still waits."""
+        if lane.entries.get(entry.task.uid) is not entry or entry.place is not Place.AGAIN:
+            return
         if task is None:
             self.task_left(entry.task.uid)
-        elif lane.entries.get(task.uid) is entry and entry.place is Place.AGAIN:
+        else:
             entry.task = task
             entry.since = asyncio.get_running_loop().time()
             self._wait(lane, entry)

@@ -23,6 +23,10 @@ class Place(Enum):
     READING = "reading"
 
 
+PUBLISHED = (Place.OUT, Place.IN_FLIGHT)
+"""A message of it is in RabbitMQ, or on its way there."""
+
+
 @dataclass
 class Entry:
     """What is remembered of a Task in phase Pending.

@@ -94,7 +94,9 @@ class TaskWriter:
         self._background: set[asyncio.Task[None]] = set()
 
     def held(self, task: WaitingTask, reason: str, message: str) -> None:
-        """Tell a Task, soon, why it is not published."""
+        """Tell a Task, soon, why it is not published; one that is tried again says enough."""
+        if task.retrying:
+            return
         notice = self._notices.get(task.uid)
         if notice is None:
             due = asyncio.get_running_loop().time() + HELD_SECONDS
@@ -211,10 +213,9 @@ class TaskWriter:
     async def _read(self, task: WaitingTask) -> WaitingTask | None:
         """Return the Task as it is now; None: it no longer waits. Raises NotFoundError."""
         body = await self._cluster.get(API_VERSION, "Task", task.queue.namespace, task.name)
-        status = body.get("status", {})
-        if body["metadata"]["uid"] != task.uid or status.get("phase") != "Pending":
-            return None
-        return read_task(body, listed=False)
+        current = read_task(body, listed=False)
+        waited_for = (current.uid, current.phase, current.attempt)
+        return current if waited_for == (task.uid, task.phase, task.attempt) else None
 
     async def _raise_dispatches(self, task: WaitingTask) -> WaitingTask | None:
         """Return the Task as of its next publication; None: it no longer waits.

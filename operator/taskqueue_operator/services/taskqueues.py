@@ -25,6 +25,7 @@ from taskqueue_operator.services.brokers import BrokerChoice, Brokers
 from taskqueue_operator.services.counts import Counts
 from taskqueue_operator.services.credentials import Credentials, WorkerCredentials
 from taskqueue_operator.services.dispatcher import Dispatcher
+from taskqueue_operator.services.ladders import Ladders
 from taskqueue_operator.services.lanes import Gate
 from taskqueue_operator.services.requests import Requests
 from taskqueue_operator.services.status import StatusBoard
@@ -60,6 +61,7 @@ class TaskQueues:
         self._counts = counts
         self._requests = requests
         self._cluster_uid = cluster_uid
+        self._ladders = Ladders()
         self._objects: dict[QueueKey, Mapping[str, Any]] = {}
         self._first_through: dict[str, str | None] = {}
         self._locks: dict[QueueKey, asyncio.Lock] = {}
@@ -104,10 +106,18 @@ class TaskQueues:
         """Hold the TaskQueues of a broker that went away; look at them when it is back."""
         for key in keys:
             if not link.connected.is_set():
+                self._ladders.forget(link)
                 fault = link.fault
                 why = f"{fault.reason}: {fault}" if fault else "BrokerUnreachable"
                 self._dispatcher.hold(key, "QueueNotReady", why)
             self._requests.soon(key)
+
+    def distrust(self, key: QueueKey) -> None:
+        """Look at all that a TaskQueue needs in RabbitMQ: a publication was not taken."""
+        link = self._brokers.link_of(key)
+        if link is not None:
+            self._ladders.forget(link)
+        self._requests.trouble(key)
 
     def lock(self, key: QueueKey) -> asyncio.Lock:
         """Return what keeps reconciles and the deletion of a TaskQueue apart."""
@@ -216,6 +226,18 @@ class TaskQueues:
             await self._board.clear_dispatched_through(key)
         async with await link.open_channel() as channel:
             await channel.declare(topology)
+        await self._ladders.ensure(link, lambda: self._ladder_lost(link))
+
+    async def _ladder_lost(self, link: Link) -> None:
+        """Publish again what waited for a time in a vhost."""
+        for key, body in list(self._objects.items()):
+            # One whose turn has not come since the start may use this vhost as well.
+            if self._brokers.link_of(key) not in (link, None):
+                continue
+            # As above: it must be known after the declaration too.
+            self._first_through[body["metadata"]["uid"]] = None
+            self._dispatcher.ladder_lost(key)
+            await self._board.clear_dispatched_through(key)
 
     async def _ensure_credentials(self, owner: Owner, choice: BrokerChoice) -> WorkerCredentials:
         try:

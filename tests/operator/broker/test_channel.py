@@ -6,13 +6,15 @@ import pytest
 from pika.exceptions import ChannelClosedByBroker, StreamLostError
 
 from taskqueue_operator.broker.channel import QueueState
+from taskqueue_operator.domain.ladder import build_ladder
 from taskqueue_operator.domain.topology import build_topology
 from taskqueue_operator.errors import BrokerRefusedError, BrokerUnavailableError
-from tests.operator.rabbit import FakeLink, FakeRabbit
+from tests.operator.rabbit import Callback, FakeLink, FakeRabbit
 
 TOPOLOGY = build_topology(
     namespace="shop", name="emails", queue_type="Quorum", cluster="c1", version=(4, 0)
 )
+LADDER = build_ladder()
 WORK = "tq.shop.emails"
 
 
@@ -24,10 +26,18 @@ def rabbit() -> FakeRabbit:
 async def test_everything_of_the_topology_is_declared_and_bound(rabbit: FakeRabbit) -> None:
     async with await FakeLink(rabbit).open_channel() as channel:
         await channel.declare(TOPOLOGY)
-    assert rabbit.exchanges == {"taskqueue": "direct", "taskqueue.dlx": "topic"}
+    assert rabbit.exchanges == {
+        "taskqueue": "direct",
+        "taskqueue.dlx": "topic",
+        "taskqueue.unrouted": "fanout",
+        "taskqueue.due": "topic",
+    }
+    assert rabbit.exchange_arguments == {
+        exchange.name: exchange.arguments for exchange in TOPOLOGY.exchanges
+    }
     assert rabbit.queues == {queue.name: queue.arguments for queue in TOPOLOGY.all_queues}
     assert rabbit.bindings == {
-        (queue.exchange, queue.routing_key, queue.name) for queue in TOPOLOGY.all_queues
+        (*binding, queue.name) for queue in TOPOLOGY.all_queues for binding in queue.bindings
     }
     assert not rabbit.channels[0].is_open
 
@@ -104,3 +114,97 @@ async def test_a_channel_that_is_closed_already_is_unavailable(rabbit: FakeRabbi
         rabbit.channels[0].close()
         with pytest.raises(BrokerUnavailableError):
             await channel.inspect(WORK)
+
+
+async def declare_ladder(rabbit: FakeRabbit) -> None:
+    """Declare everything, the ladder last."""
+    async with await FakeLink(rabbit).open_channel() as channel:
+        await channel.declare(TOPOLOGY)
+        await channel.declare_ladder(LADDER)
+
+
+async def is_ladder_whole(rabbit: FakeRabbit) -> bool:
+    async with await FakeLink(rabbit).open_channel() as channel:
+        return await channel.is_ladder_whole(LADDER)
+
+
+async def test_the_whole_ladder_is_declared_and_bound(rabbit: FakeRabbit) -> None:
+    await declare_ladder(rabbit)
+    for level in LADDER:
+        assert rabbit.exchanges[level.exchange.name] == "topic"
+        assert rabbit.queues[level.queue.name] == level.queue.arguments
+        for binding in level.queue.bindings:
+            assert (*binding, level.queue.name) in rabbit.bindings
+        assert (*level.passing, level.next_exchange) in rabbit.links
+    assert len(rabbit.links) == len(LADDER)
+    assert not rabbit.channels[-1].is_open
+
+
+async def test_the_ladder_asks_for_one_answer_only(
+    rabbit: FakeRabbit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with await FakeLink(rabbit).open_channel() as channel:
+        await channel.declare(TOPOLOGY)
+        answers: list[object] = []
+        answer = rabbit.channels[0]._answer
+
+        def counted(callback: Callback | None, method: object) -> None:
+            answers.extend([] if callback is None else [method])
+            answer(callback, method)
+
+        monkeypatch.setattr(rabbit.channels[0], "_answer", counted)
+        await channel.declare_ladder(LADDER)
+        await channel.is_ladder_whole(LADDER)
+    assert len(answers) == 2
+
+
+async def test_a_ladder_that_is_refused_ends_with_rabbitmq_s_words(rabbit: FakeRabbit) -> None:
+    words = "PRECONDITION_FAILED - inequivalent arg 'x-message-ttl' for queue"
+    rabbit.refuse[LADDER[3].queue.name] = ChannelClosedByBroker(406, words)
+    with pytest.raises(BrokerRefusedError, match=words):
+        await declare_ladder(rabbit)
+
+
+async def test_a_ladder_without_the_exchange_at_its_foot_is_refused(rabbit: FakeRabbit) -> None:
+    async with await FakeLink(rabbit).open_channel() as channel:
+        with pytest.raises(BrokerRefusedError, match=r"taskqueue\.due"):
+            await channel.declare_ladder(LADDER)
+
+
+async def test_a_ladder_is_whole_once_it_is_declared(rabbit: FakeRabbit) -> None:
+    assert not await is_ladder_whole(rabbit)
+    await declare_ladder(rabbit)
+    assert await is_ladder_whole(rabbit)
+
+
+@pytest.mark.parametrize("level", [0, 13, len(LADDER) - 1])
+async def test_a_ladder_without_one_level_is_not_whole(rabbit: FakeRabbit, level: int) -> None:
+    await declare_ladder(rabbit)
+    del rabbit.queues[LADDER[level].queue.name]
+    before = dict(rabbit.queues)
+    assert not await is_ladder_whole(rabbit)
+    assert rabbit.queues == before
+
+
+async def test_a_ladder_that_may_not_be_seen_is_not_taken_for_missing(rabbit: FakeRabbit) -> None:
+    rabbit.refuse[LADDER[0].queue.name] = ChannelClosedByBroker(403, "ACCESS_REFUSED - no")
+    with pytest.raises(BrokerRefusedError) as caught:
+        await is_ladder_whole(rabbit)
+    assert caught.value.reason == "PermissionDenied"
+
+
+async def test_a_broker_that_goes_away_leaves_the_ladder_unknown(rabbit: FakeRabbit) -> None:
+    await declare_ladder(rabbit)
+    async with await FakeLink(rabbit).open_channel() as channel:
+        asyncio.get_running_loop().call_soon(rabbit.channels[-1].die, StreamLostError("lost"))
+        with pytest.raises(BrokerUnavailableError, match="lost"):
+            await channel.is_ladder_whole(LADDER)
+
+
+async def test_the_ladder_of_a_channel_that_is_closed_already_is_unavailable(
+    rabbit: FakeRabbit,
+) -> None:
+    async with await FakeLink(rabbit).open_channel() as channel:
+        rabbit.channels[0].close()
+        with pytest.raises(BrokerUnavailableError):
+            await channel.declare_ladder(LADDER)

@@ -20,6 +20,7 @@ from tests.operator.builders import ADDRESS
 
 PERMISSIONS = {"configure": "^$", "write": "^w$", "read": "^r$"}
 TOPIC = {"exchange": "taskqueue.dlx", "write": "^w$", "read": "^$"}
+DELAY_TOPIC = {"exchange": "taskqueue.delay.25", "write": "^d$", "read": "^$"}
 USER = "tq.shop.emails.0b9f3c1e"
 
 
@@ -45,8 +46,15 @@ class Server:
         name = path.removeprefix("/api/")
         if request.method == "PUT":
             body = json.loads(request.content)
-            topic = name.startswith("topic-permissions/")
-            self.objects[name] = [body] if topic else {"name": "x", **body}
+            if name.startswith("topic-permissions/"):
+                others = [
+                    item
+                    for item in self.objects.get(name, [])
+                    if item["exchange"] != body["exchange"]
+                ]
+                self.objects[name] = [*others, body]
+            else:
+                self.objects[name] = {"name": "x", **body}
             return httpx.Response(201)
         if name not in self.objects:
             return httpx.Response(404, json={"error": "Object Not Found", "reason": "Not Found"})
@@ -78,7 +86,7 @@ def management(**address: Any) -> Management:
 
 
 async def ensure(api: Management) -> None:
-    await api.ensure_user(USER, "hash", PERMISSIONS, TOPIC)
+    await api.ensure_user(USER, "hash", PERMISSIONS, [TOPIC, DELAY_TOPIC])
 
 
 async def test_a_user_is_made_with_its_permissions(server: Server) -> None:
@@ -91,7 +99,7 @@ async def test_a_user_is_made_with_its_permissions(server: Server) -> None:
             "tags": [],
         },
         f"permissions/%2F/{USER}": {"name": "x", **PERMISSIONS},
-        f"topic-permissions/%2F/{USER}": [TOPIC],
+        f"topic-permissions/%2F/{USER}": [TOPIC, DELAY_TOPIC],
     }
 
 
@@ -121,16 +129,30 @@ async def test_only_what_drifted_is_repaired(
 
 
 @pytest.mark.parametrize(
-    "stored", [[], [{**TOPIC, "write": ".*"}], [{**TOPIC, "exchange": "other"}]], ids=repr
+    ("stored", "writes"),
+    [
+        pytest.param([], 2, id="both gone"),
+        pytest.param([DELAY_TOPIC], 1, id="the first gone"),
+        pytest.param([TOPIC], 1, id="the second gone"),
+        pytest.param([{**TOPIC, "write": ".*"}, DELAY_TOPIC], 1, id="first pattern wider"),
+        pytest.param([TOPIC, {**DELAY_TOPIC, "write": ".*"}], 1, id="second pattern wider"),
+        pytest.param([{**TOPIC, "exchange": "other"}, DELAY_TOPIC], 1, id="another exchange"),
+        pytest.param([DELAY_TOPIC, TOPIC], 0, id="the other order"),
+        pytest.param(
+            [{**TOPIC, "exchange": "another"}, TOPIC, DELAY_TOPIC], 0, id="one more than ours"
+        ),
+    ],
 )
 async def test_a_topic_permission_that_drifted_is_repaired(
-    server: Server, stored: list[Any]
+    server: Server, stored: list[Any], writes: int
 ) -> None:
+    path = f"topic-permissions/%2F/{USER}"
     await ensure(management())
-    server.objects[f"topic-permissions/%2F/{USER}"] = stored
+    server.objects[path] = stored
     server.requests.clear()
     await ensure(management())
-    assert server.writes == ["topic-permissions"]
+    assert server.writes == ["topic-permissions"] * writes
+    assert all(item in server.objects[path] for item in (TOPIC, DELAY_TOPIC))
 
 
 async def test_the_vhost_is_one_part_of_the_path(server: Server) -> None:

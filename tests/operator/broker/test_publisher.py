@@ -7,6 +7,7 @@ import pytest
 from pika.exceptions import ChannelClosedByBroker
 
 from taskqueue_operator.broker.publisher import Publisher, Verdict
+from taskqueue_operator.domain.topology import Binding
 from tests.operator.builders import NOW, build_waiting
 from tests.operator.clock import settle
 from tests.operator.rabbit import FakeChannel, FakeLink, FakeRabbit
@@ -28,7 +29,8 @@ class World:
 
     def publish(self, uid: str = "a", key: str = KEY) -> "asyncio.Future[Verdict]":
         headers = {"x-tq-run": 0}
-        return self.publisher.publish(build_waiting(uid=uid), b"{}", key=key, headers=headers)
+        to = Binding("taskqueue", key)
+        return self.publisher.publish(build_waiting(uid=uid), b"{}", to=to, headers=headers)
 
 
 @pytest.fixture
@@ -44,10 +46,12 @@ def verdicts(*futures: "asyncio.Future[Verdict]") -> list[str]:
 
 async def test_the_message_is_what_the_contract_says(world: World) -> None:
     task = build_waiting(priority=7)
-    world.publisher.publish(task, b'{"a":1}', key=KEY, headers={"x-tq-run": 0})
+    to = Binding("taskqueue", KEY)
+    world.publisher.publish(task, b'{"a":1}', to=to, headers={"x-tq-run": 0})
     (sent,) = world.rabbit.sent
     properties: Any = sent.properties
-    assert (sent.key, sent.body, sent.mandatory) == (KEY, b'{"a":1}', True)
+    assert (sent.exchange, sent.key) == ("taskqueue", KEY)
+    assert (sent.body, sent.mandatory) == (b'{"a":1}', True)
     assert properties.message_id == task.uid
     assert properties.type == "send_welcome"
     assert properties.priority == 7
@@ -55,6 +59,13 @@ async def test_the_message_is_what_the_contract_says(world: World) -> None:
     assert properties.timestamp == int(NOW.timestamp())
     assert properties.content_type == "application/json"
     assert properties.headers == {"x-tq-run": 0}
+
+
+async def test_a_message_goes_to_the_exchange_that_it_is_meant_for(world: World) -> None:
+    to = Binding("taskqueue.delay.25", f"{'0.' * 25}1.{KEY}")
+    world.publisher.publish(build_waiting(), b"{}", to=to, headers={})
+    (sent,) = world.rabbit.sent
+    assert (sent.exchange, sent.key, sent.mandatory) == (*to, True)
 
 
 async def test_confirms_come_in_any_order(world: World) -> None:

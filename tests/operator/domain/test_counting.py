@@ -26,11 +26,11 @@ def test_pages_add_up_by_queue_and_phase() -> None:
     tally = Tally()
     tally.add_page(page(("a", "emails", "Pending"), ("b", "emails", "Running")))
     tally.add_page(page(("c", "emails", "Pending"), ("d", "other", "Failed")))
-    tally.add_page(page(("e", "other", "Succeeded")))
-    assert tally.of("emails") == TaskCounts(pending=2, running=1)
+    tally.add_page(page(("e", "other", "Succeeded"), ("f", "emails", "Retrying")))
+    assert tally.of("emails") == TaskCounts(pending=2, running=1, retrying=1)
     assert tally.of("other") == TaskCounts(succeeded=1, failed=1)
     assert tally.of("nobody") == TaskCounts()
-    assert tally.names == {"a", "b", "c", "d", "e"}
+    assert tally.names == {"a", "b", "c", "d", "e", "f"}
 
 
 @pytest.mark.parametrize("rows", [None, []], ids=["no rows", "empty rows"])

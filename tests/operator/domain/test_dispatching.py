@@ -18,6 +18,7 @@ from taskqueue_operator.domain.dispatching import (
     decide_refusal,
     encode_payload,
     read_task,
+    remaining_delay,
 )
 from tests.operator.builders import CLUSTER, KEY, NOW, build_task, build_waiting
 
@@ -44,6 +45,22 @@ def test_decide_publication(
     listed: bool, created: datetime, through: datetime | None, expected: Publication
 ) -> None:
     task = build_waiting(listed=listed, created=created)
+    assert decide_publication(task, dispatched_through=through, started=NOW) is expected
+
+
+@pytest.mark.parametrize(
+    ("created", "through", "expected"),
+    [
+        pytest.param(NOW, None, Publication.KNOWN, id="created as we started"),
+        pytest.param(NOW - SECOND, NOW, Publication.KNOWN, id="known to be out"),
+        pytest.param(NOW - SECOND, NOW - SECOND, Publication.AGAIN, id="at the very moment"),
+        pytest.param(NOW - SECOND, None, Publication.AGAIN, id="nothing known"),
+    ],
+)
+def test_a_listed_task_that_is_retried_was_published_by_its_worker(
+    created: datetime, through: datetime | None, expected: Publication
+) -> None:
+    task = build_waiting(phase="Retrying", attempt=2, listed=True, created=created)
     assert decide_publication(task, dispatched_through=through, started=NOW) is expected
 
 
@@ -78,6 +95,29 @@ def test_decide_dispatched_through(
 def test_decide_refusal(changes: dict[str, Any], expected: str | None) -> None:
     refusal = decide_refusal(build_waiting(**changes), CEILING)
     assert (refusal and refusal.type) == expected
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"payload": b"x" * (PAYLOAD_MAX_BYTES + 1)}, {"timeout": 2 * CEILING}],
+    ids=["payload", "timeout"],
+)
+def test_a_task_that_was_run_is_not_refused(changes: dict[str, Any]) -> None:
+    assert decide_refusal(build_waiting(**changes), CEILING)
+    assert not decide_refusal(build_waiting(phase="Retrying", attempt=2, **changes), CEILING)
+
+
+@pytest.mark.parametrize(
+    ("due", "expected"),
+    [
+        pytest.param(None, timedelta(), id="at once"),
+        pytest.param(NOW - SECOND, timedelta(), id="overdue"),
+        pytest.param(NOW, timedelta(), id="due now"),
+        pytest.param(NOW + 90 * SECOND, 90 * SECOND, id="later"),
+    ],
+)
+def test_remaining_delay(due: datetime | None, expected: timedelta) -> None:
+    assert remaining_delay(build_waiting(due=due), NOW) == expected
 
 
 def test_a_refusal_names_field_value_and_limit() -> None:
@@ -117,6 +157,28 @@ def test_a_task_is_read_whole() -> None:
     )
 
 
+def test_a_task_that_is_retried_is_read_with_its_next_attempt() -> None:
+    body = build_task(
+        spec={"retry": {"maxAttempts": 7, "backoff": {"type": "Immediate"}}},
+        status={
+            "phase": "Retrying",
+            "attempts": 2,
+            "nextAttemptTime": "2026-01-02T12:00:01.500Z",
+        },
+    )
+    task = read_task(body, listed=False)
+    assert task.retrying
+    assert (task.phase, task.attempt) == ("Retrying", 3)
+    assert task.due == NOW + 1.5 * SECOND
+    assert task.retry == '{"backoff":{"type":"Immediate"},"maxAttempts":7}'
+
+
+@pytest.mark.parametrize("phase", ["Pending", "Running", "Succeeded"])
+def test_a_task_in_another_phase_waits_for_no_later_attempt(phase: str) -> None:
+    task = read_task(build_task(status={"phase": phase, "attempts": 3}), listed=False)
+    assert (task.retrying, task.phase, task.attempt, task.due) == (False, phase, 1, None)
+
+
 @pytest.mark.parametrize("status", [None, {}], ids=repr)
 def test_a_task_without_status_and_defaults_is_read_as_new(status: dict[str, Any] | None) -> None:
     body = build_task()
@@ -124,6 +186,7 @@ def test_a_task_without_status_and_defaults_is_read_as_new(status: dict[str, Any
     body["status"] = status
     task = read_task(body, listed=False)
     assert (task.run, task.dispatches, task.priority, task.timeout) == (0, 1, 4, None)
+    assert (task.phase, task.attempt, task.due, task.retry) == ("Pending", 1, None, None)
     assert task.payload == b"null"
 
 
@@ -160,6 +223,14 @@ def test_headers_say_which_publication_it_is(
     assert (headers.run, headers.attempt, headers.dispatches) == (2, 1, 5)
     assert headers.timeout == expected
     assert headers.created == NOW.astimezone(UTC)
+    assert parse_headers(headers.to_amqp()) == headers
+
+
+def test_headers_carry_the_attempt_and_the_tasks_own_policy() -> None:
+    policy = '{"maxAttempts":3}'
+    task = build_waiting(phase="Retrying", attempt=3, dispatches=2, retry=policy)
+    headers = build_headers(task, CLUSTER, CEILING)
+    assert (headers.attempt, headers.dispatches, headers.retry) == (3, 2, policy)
     assert parse_headers(headers.to_amqp()) == headers
 
 

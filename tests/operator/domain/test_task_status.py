@@ -51,6 +51,18 @@ def test_a_patch_begins_with_tests_of_uid_and_phase(patch: JsonPatch) -> None:
     ]
 
 
+def test_a_patch_of_a_retried_task_tests_that_it_still_waits_to_be_retried() -> None:
+    patch = patch_announcement(build_waiting(phase="Retrying", attempt=3, dispatches=2))
+    assert patch[1] == {"op": "test", "path": "/status/phase", "value": "Retrying"}
+    status = {"phase": "Retrying", "attempts": 2, "nextAttemptTime": NOW_TEXT, "dispatches": 1}
+    announced = patched(patch, **status)
+    assert announced == TaskStatus.model_validate(
+        build_task(status={**status, "dispatches": 2})["status"]
+    )
+    with pytest.raises(ValueError, match="/status/phase"):
+        patched(patch, dispatches=1)
+
+
 @pytest.mark.parametrize("patch", PATCHES)
 def test_a_patch_touches_nothing_but_status(patch: JsonPatch) -> None:
     assert {item["op"] for item in patch} == {"test", "add"}

@@ -8,8 +8,15 @@ import pytest
 
 from taskqueue_api.crd import structural_schema
 from taskqueue_api.durations import parse_duration
+from taskqueue_api.names import work_queue
 from taskqueue_api.taskqueue import TaskQueueSpec
-from taskqueue_operator.domain.topology import Exchange, Topology, build_topology
+from taskqueue_operator.domain.topology import (
+    Binding,
+    Exchange,
+    Topology,
+    build_topology,
+    route,
+)
 
 QUORUM = {"x-queue-type": "quorum"}
 CLASSIC = {"x-queue-type": "classic", "x-max-priority": 9}
@@ -68,8 +75,8 @@ def test_the_consumer_timeout_is_above_the_longest_timeout_that_the_schema_allow
 
 def test_dead_letters_are_bounded_and_bound_by_their_own_name() -> None:
     queue = build().dead_letters
-    assert queue.name == queue.routing_key == "tqd.shop.emails"
-    assert queue.exchange == "taskqueue.dlx"
+    assert queue.name == "tqd.shop.emails"
+    assert queue.bindings == (Binding("taskqueue.dlx", "tqd.shop.emails"),)
     assert queue.arguments == {
         "x-queue-type": "quorum",
         "x-max-length": 100_000,
@@ -77,10 +84,48 @@ def test_dead_letters_are_bounded_and_bound_by_their_own_name() -> None:
     }
 
 
-def test_the_work_queue_is_bound_by_its_own_name() -> None:
+def test_the_work_queue_is_bound_by_its_own_name_and_to_the_foot_of_the_ladder() -> None:
     queue = build().work
-    assert queue.name == queue.routing_key == "tq.shop.emails"
-    assert queue.exchange == "taskqueue"
+    assert queue.name == "tq.shop.emails"
+    assert queue.bindings == (
+        Binding("taskqueue", "tq.shop.emails"),
+        Binding("taskqueue.due", "#.tq.shop.emails"),
+    )
+
+
+def test_what_is_due_and_has_no_queue_is_put_aside_and_holds_up_nobody() -> None:
+    topology = build()
+    (unrouted,) = topology.shared
+    due = next(exchange for exchange in topology.exchanges if exchange.name == "taskqueue.due")
+    alternate = next(
+        exchange
+        for exchange in topology.exchanges
+        if exchange.name == due.arguments["alternate-exchange"]
+    )
+    # Whatever the key: a fanout.
+    assert alternate.type == "fanout"
+    assert alternate.name in {binding.exchange for binding in unrouted.bindings}
+
+
+@pytest.mark.parametrize(
+    ("delay", "expected"),
+    [
+        pytest.param(timedelta(), Binding("taskqueue", "tq.a.b"), id="at once"),
+        pytest.param(timedelta(seconds=-1), Binding("taskqueue", "tq.a.b"), id="overdue"),
+        pytest.param(
+            timedelta(microseconds=1),
+            Binding("taskqueue.delay.25", f"{'0.' * 25}1.tq.a.b"),
+            id="the shortest delay",
+        ),
+        pytest.param(
+            timedelta(milliseconds=500),
+            Binding("taskqueue.delay.25", f"{'0.' * 23}1.0.1.tq.a.b"),
+            id="half a second",
+        ),
+    ],
+)
+def test_a_delay_leads_over_the_ladder(delay: timedelta, expected: Binding) -> None:
+    assert route(work_queue("a", "b"), delay) == expected
 
 
 def test_exchanges_come_first_and_are_of_their_type() -> None:
@@ -88,9 +133,12 @@ def test_exchanges_come_first_and_are_of_their_type() -> None:
     assert topology.exchanges == (
         Exchange("taskqueue", "direct"),
         Exchange("taskqueue.dlx", "topic"),
+        Exchange("taskqueue.unrouted", "fanout"),
+        Exchange("taskqueue.due", "topic", {"alternate-exchange": "taskqueue.unrouted"}),
     )
     known = {exchange.name for exchange in topology.exchanges}
-    assert {queue.exchange for queue in topology.all_queues} <= known
+    bound = {binding.exchange for queue in topology.all_queues for binding in queue.bindings}
+    assert bound <= known
 
 
 def test_the_vhost_is_claimed_before_a_queue_of_ours_is_declared() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from taskqueue_api.retries import parse_policy, read_policy
 from taskqueue_api.taskqueue import TaskQueueSpec
 from taskqueue_operator.domain.workers import (
     build_access,
@@ -90,6 +91,7 @@ def test_the_environment_is_what_the_worker_reads() -> None:
         "TASKQUEUE_CLUSTER": CLUSTER,
         "TASKQUEUE_CONCURRENCY": "3",
         "TASKQUEUE_TIMEOUT": "5m",
+        "TASKQUEUE_RETRY": "",
         "TASKQUEUE_HANDLERS": '{"python":{"module":"shop.tasks"}}',
         "TASKQUEUE_GRACE": "330",
         "TASKQUEUE_LOG_FORMAT": "json",
@@ -97,6 +99,27 @@ def test_the_environment_is_what_the_worker_reads() -> None:
         "TASKQUEUE_POD_UID": {"fieldRef": {"fieldPath": "metadata.uid"}},
         "TASKQUEUE_NODE_NAME": {"fieldRef": {"fieldPath": "spec.nodeName"}},
     }
+
+
+@pytest.mark.parametrize(
+    ("retry", "text"),
+    [
+        pytest.param({}, '{"maxAttempts":5}', id="all defaults"),
+        pytest.param({"maxAttempts": 1}, '{"maxAttempts":1}', id="a number"),
+        pytest.param(
+            {"maxAttempts": 3, "backoff": {"type": "Fixed", "initial": "10s", "jitter": 0}},
+            '{"backoff":{"initial":"10s","jitter":0.0,"type":"Fixed"},"maxAttempts":3}',
+            id="all of it",
+        ),
+    ],
+)
+def test_the_retry_policy_reaches_the_worker_as_it_reads_it(
+    retry: dict[str, Any], text: str
+) -> None:
+    spec = TaskQueueSpec.model_validate(build_spec().model_dump() | {"retry": retry})
+    found = effective(container(spec)["env"])["TASKQUEUE_RETRY"]
+    assert found == text
+    assert read_policy(found) == parse_policy(retry)
 
 
 def test_exec_handlers_reach_the_worker_as_json() -> None:

@@ -1,5 +1,7 @@
 """Brokers whose one connection is a fake, and whose management API is one in memory."""
 
+from collections.abc import Iterable
+
 from taskqueue_operator.broker.link import Link
 from taskqueue_operator.broker.management import Management
 from taskqueue_operator.cluster.client import ClusterClient
@@ -15,13 +17,13 @@ DEFAULT_SECRET = SecretKey("infra", "rabbit-default")
 
 
 class FakeManagement(Management):
-    """Users in a dictionary: their hash, permissions and topic permission.
+    """Users in a dictionary: their hash, permissions and topic permissions.
 
     error: what every call raises.
     """
 
     def __init__(self) -> None:
-        self.users: dict[str, tuple[str, dict[str, str], dict[str, str]]] = {}
+        self.users: dict[str, tuple[str, dict[str, str], list[dict[str, str]]]] = {}
         self.error: ManagementError | None = None
 
     async def ensure_user(
@@ -29,11 +31,11 @@ class FakeManagement(Management):
         username: str,
         password_hash: str,
         permissions: dict[str, str],
-        topic: dict[str, str],
+        topics: Iterable[dict[str, str]],
     ) -> None:
         if self.error:
             raise self.error
-        self.users[username] = (password_hash, permissions, topic)
+        self.users[username] = (password_hash, permissions, list(topics))
 
     async def delete_user(self, username: str) -> None:
         if self.error:
@@ -62,6 +64,9 @@ class FakeBrokers(Brokers):
 
     def link_of(self, key: QueueKey) -> Link | None:
         return self.link if key in self.used else None
+
+    def users_of(self, link: Link) -> list[QueueKey]:  # noqa: ARG002 - there is one only
+        return sorted(self.used)
 
     def release(self, key: QueueKey) -> None:
         self.used.discard(key)

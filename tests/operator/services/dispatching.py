@@ -1,8 +1,10 @@
 """A dispatcher with an API server and a RabbitMQ of its own, in memory."""
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
+from taskqueue_api.conditions import rfc3339_milli
 from taskqueue_api.messages import TaskUid
 from taskqueue_operator.domain.dispatching import QueueKey
 from taskqueue_operator.services.dispatcher import Dispatcher
@@ -17,12 +19,36 @@ WORK = "tq.shop.emails"
 SECOND = timedelta(seconds=1)
 EARLIER = NOW - timedelta(minutes=10)
 OTHER = QueueKey("shop", "other")
+NEXT = timedelta(minutes=2)
+"""How long after NOW the next attempt of a Task in phase Retrying starts."""
+
+
+def build_retrying(
+    name: str = "welcome",
+    *,
+    attempts: int = 1,
+    due: timedelta = NEXT,
+    status: Mapping[str, Any] | None = None,
+    **changes: Any,
+) -> dict[str, Any]:
+    """Return a Task whose attempt failed; due: when the next one starts, after NOW."""
+    retrying = {
+        "phase": "Retrying",
+        "attempts": attempts,
+        "nextAttemptTime": rfc3339_milli(NOW + due),
+        "error": {"type": "Boom", "message": "why"},
+    }
+    return build_task(name, status={**retrying, **(status or {})}, **changes)
 
 
 class World:
-    """A dispatcher with an API server and a RabbitMQ of its own; it started at NOW."""
+    """A dispatcher with an API server and a RabbitMQ of its own; it started at NOW.
+
+    now: what the dispatcher takes for the API server's time.
+    """
 
     def __init__(self) -> None:
+        self.now = NOW
         self.rabbit = FakeRabbit(WORK, "tq.shop.other")
         self.link = FakeLink(self.rabbit)
         self.cluster = FakeCluster()
@@ -31,6 +57,7 @@ class World:
         self.dispatcher = Dispatcher(
             cluster_uid=CLUSTER,
             started=NOW,
+            now=lambda: self.now,
             writer=self.writer,
             on_trouble=self.troubles.append,
         )
@@ -40,6 +67,11 @@ class World:
         for name in names:
             body = self.cluster.add(build_task(name, **changes))
             self.dispatcher.task_waiting(body, listed=listed)
+
+    def fail(self, name: str = "a", *, listed: bool = False, **changes: Any) -> None:
+        """Let an attempt of a Task fail that is followed by another."""
+        body = self.cluster.add(build_retrying(name, **changes))
+        self.dispatcher.task_waiting(body, listed=listed)
 
     def leave(self, name: str) -> None:
         """Let a Task leave Pending."""

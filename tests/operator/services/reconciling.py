@@ -3,6 +3,7 @@
 import copy
 from typing import Any
 
+from taskqueue_operator.domain.ladder import build_ladder
 from taskqueue_operator.services.children import Children
 from taskqueue_operator.services.counts import Counts
 from taskqueue_operator.services.credentials import Credentials
@@ -25,6 +26,8 @@ from tests.operator.fakes import FakeCluster
 from tests.operator.rabbit import FakeLink, FakeRabbit
 from tests.operator.services.brokers import FakeBrokers
 
+WORK = "tq.shop.emails"
+
 
 class World:
     """One TaskQueue and all that the operator has for it; the operator started at NOW."""
@@ -38,6 +41,7 @@ class World:
         self.dispatcher = Dispatcher(
             cluster_uid=CLUSTER,
             started=NOW,
+            now=lambda: NOW,
             writer=TaskWriter(self.cluster, build_rng()),
             on_trouble=self.requests.trouble,
         )
@@ -64,6 +68,11 @@ class World:
         self.queues.seen(self.cluster.add(build_taskqueue(**changes)))
         await self.queues.reconcile(KEY)
         return await self.conditions()
+
+    def declare_as_before(self) -> None:
+        """Let the operator before have declared everything."""
+        for name in (WORK, *(level.queue.name for level in build_ladder())):
+            self.rabbit.queues[name] = {}
 
     async def conditions(self) -> dict[str, tuple[str, str]]:
         """Return status and reason of each condition."""

@@ -28,7 +28,10 @@ class World:
 
     def __init__(self) -> None:
         self.cluster = FakeCluster(build_taskqueue())
-        self.cluster.pages = [table(("a", "emails", "Pending")), table(("b", "emails", "Failed"))]
+        self.cluster.pages = [
+            table(("a", "emails", "Pending"), ("c", "emails", "Retrying")),
+            table(("b", "emails", "Failed")),
+        ]
         self.board = StatusBoard(self.cluster)
         self.board.seen(KEY, build_taskqueue())
         self.pruned: list[tuple[str, set[str], datetime]] = []
@@ -62,7 +65,14 @@ def metric(phase: str) -> float | None:
 async def test_counts_reach_status_and_metrics(world: World) -> None:
     world.counts.queue_seen(KEY)
     await asyncio.sleep(EVERY_SECONDS + 1)
-    assert await world.counted() == {"pending": 1, "running": 0, "succeeded": 0, "failed": 1}
+    assert await world.counted() == {
+        "pending": 1,
+        "running": 0,
+        "retrying": 1,
+        "succeeded": 0,
+        "failed": 1,
+    }
+    assert metric("retrying") == 1
     assert (metric("pending"), metric("running")) == (1, 0)
 
 
@@ -109,7 +119,7 @@ async def test_what_is_not_listed_is_pruned_but_for_the_youngest(world: World) -
     world.counts.changed("shop")
     await asyncio.sleep(EVERY_SECONDS + 1)
     ((namespace, names, before),) = world.pruned
-    assert (namespace, names) == ("shop", {"a", "b"})
+    assert (namespace, names) == ("shop", {"a", "b", "c"})
     assert before == NOW - timedelta(minutes=1)
 
 

@@ -61,18 +61,25 @@ async def test_workers_get_a_user_of_their_own(world: World, choice: BrokerChoic
     assert address.password != ADDRESS.password
     assert len(address.password) >= 32
     assert replace(address, username="admin", password="top secret") == ADDRESS
-    stored, permissions, topic = world.brokers.api.users[USER]
+    stored, permissions, topics = world.brokers.api.users[USER]
     assert accepts(stored, address.password)
     assert permissions == {
         "configure": "^$",
-        "write": r"^taskqueue\.dlx$",
+        "write": r"^(taskqueue\.dlx|taskqueue\.delay\.25)$",
         "read": r"^tq\.shop\.emails$",
     }
-    assert topic == {
-        "exchange": "taskqueue.dlx",
-        "write": r"^(tqd\.shop\.emails|unrouted)$",
-        "read": "^$",
-    }
+    assert topics == [
+        {
+            "exchange": "taskqueue.dlx",
+            "write": r"^(tqd\.shop\.emails|unrouted)$",
+            "read": "^$",
+        },
+        {
+            "exchange": "taskqueue.delay.25",
+            "write": r"^([01]\.){26}tq\.shop\.emails$",
+            "read": "^$",
+        },
+    ]
 
 
 async def test_a_password_is_kept(world: World) -> None:

@@ -23,9 +23,8 @@ from tests.operator.builders import (
     build_task,
 )
 from tests.operator.clock import settle
-from tests.operator.services.reconciling import World
+from tests.operator.services.reconciling import WORK, World
 
-WORK = "tq.shop.emails"
 EARLIER = NOW - timedelta(minutes=10)
 
 
@@ -45,7 +44,12 @@ async def test_everything_is_made_and_the_conditions_say_so(world: World) -> Non
         "WorkersReady": ("False", "WorkersStarting"),
         "WorkerCredentials": ("True", "DedicatedUser"),
     }
-    assert set(world.rabbit.queues) == {"taskqueue.unrouted", WORK, "tqd.shop.emails"}
+    assert set(world.rabbit.queues) == {
+        "taskqueue.unrouted",
+        WORK,
+        "tqd.shop.emails",
+        *(f"taskqueue.delay.{level:02}" for level in range(26)),
+    }
     assert set(world.brokers.api.users) == {"tq.shop.emails.0b9f3c1e"}
     assert {(kind, name) for kind, _, name in world.cluster.objects} == {
         ("Secret", "rabbit"),
@@ -95,7 +99,7 @@ async def test_waiting_tasks_are_published_once_the_queue_is_there(world: World)
 
 
 async def test_what_the_operator_before_published_is_not_published_again(world: World) -> None:
-    world.rabbit.queues[WORK] = {}
+    world.declare_as_before()
     body = world.cluster.add(build_task("a", created=EARLIER))
     world.dispatcher.task_waiting(body, listed=True)
     await world.reconcile(status={"dispatchedThrough": "2026-01-02T11:59:00Z"})

@@ -51,10 +51,11 @@ class World:
             build_secret(), build_deployment(OWNER, build_spec(), DEFAULTS, "hash")
         )
         self.brokers = FakeBrokers(self.cluster, FakeLink(self.rabbit))
-        self.brokers.api.users = {USER: ("", {}, {}), "other": ("", {}, {})}
+        self.brokers.api.users = {USER: ("", {}, []), "other": ("", {}, [])}
         self.dispatcher = Dispatcher(
             cluster_uid=CLUSTER,
             started=NOW,
+            now=lambda: NOW,
             writer=TaskWriter(self.cluster, build_rng()),
             on_trouble=lambda _key: None,
         )

@@ -6,12 +6,13 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
-from taskqueue_worker import Context, task
+from taskqueue_worker import Context, Reject, Retry, task
 
 
 class Mail(BaseModel):
@@ -92,6 +93,21 @@ def sleep_with_child(payload: str) -> None:
     child = subprocess.Popen(["sleep", "60"])
     Path(payload).write_text(str(child.pid))
     time.sleep(60)
+
+
+@task("retry")
+def retry(payload: Any) -> None:
+    raise Retry("not yet", after=payload)
+
+
+@task("retry_in_a_minute")
+async def retry_in_a_minute(payload: Any) -> None:
+    raise Retry(after=timedelta(minutes=1))
+
+
+@task("reject")
+def reject(payload: Any) -> None:
+    raise Reject(payload)
 
 
 @task("environment")

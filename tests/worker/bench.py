@@ -1,0 +1,188 @@
+"""A worker between fakes, one at each edge."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple, cast
+
+from taskqueue_api.messages import TaskHeaders
+from taskqueue_api.names import DELAY_LEVELS, DELAY_UNIT
+from taskqueue_api.retries import ONCE, RetryPolicy
+from taskqueue_worker.attempts import Attempts, Claim, Claimed
+from taskqueue_worker.broker import Broker
+from taskqueue_worker.claim import Path
+from taskqueue_worker.deliveries import Delivery, Tag, TaskMessage
+from taskqueue_worker.outcomes import Failure, Outcome, Success
+from taskqueue_worker.runners import Job
+from taskqueue_worker.session import BrokerError
+from taskqueue_worker.settle import Acknowledge, DeadLetter, Settlement
+from taskqueue_worker.statuses import Attempt, Identity
+from taskqueue_worker.worker import Place, Worker
+
+ME = Identity(pod="p", pod_uid="pu", node="n", instance="i")
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class Published(NamedTuple):
+    """A copy of a message that was published."""
+
+    exchange: str
+    key: str
+    uid: str
+    headers: dict[str, Any]
+
+    @property
+    def error(self) -> str:
+        """The error type that it bears."""
+        return str(self.headers.get("x-tq-error-type", ""))
+
+    @property
+    def attempt(self) -> int:
+        """The attempt that it is for."""
+        return int(self.headers["x-tq-attempt"])
+
+    @property
+    def delay(self) -> timedelta:
+        """The time that it spends on the ladder."""
+        bits = self.key.split(".")[:DELAY_LEVELS]
+        return DELAY_UNIT * int("".join(bits), 2)
+
+
+class FakeBroker:
+    """Keeps what was acknowledged, given back and published.
+
+    go: what publications wait for. over: the connection is lost and will not come back.
+    """
+
+    def __init__(self) -> None:
+        self.session = 1
+        self.acked: list[Tag] = []
+        self.returned: list[Tag] = []
+        self.published: list[Published] = []
+        self.changed = asyncio.Event()
+        self.publishing = asyncio.Event()
+        self.go = asyncio.Event()
+        self.go.set()
+        self.over = False
+
+    def ack(self, tag: Tag) -> bool:
+        if tag.session == self.session:
+            self.acked.append(tag)
+        self.changed.set()
+        return tag.session == self.session
+
+    def give_back(self, tag: Tag) -> None:
+        self.returned.append(tag)
+        self.changed.set()
+
+    def is_current(self, tag: Tag) -> bool:
+        return tag.session == self.session
+
+    async def publish_copy(
+        self, exchange: str, key: Callable[[], str], delivery: Delivery, headers: Any
+    ) -> None:
+        self.publishing.set()
+        await self.go.wait()
+        if self.over:
+            raise BrokerError("the connection was lost while draining")
+        self.published.append(Published(exchange, key(), delivery.message_id, dict(headers)))
+
+    async def stop_consuming(self) -> None:
+        """Nothing is consumed."""
+
+
+class FakeAttempts:
+    """Claims as told, and settles as told or else by the outcome."""
+
+    def __init__(self) -> None:
+        self.claims: list[Claim] = []
+        self.settlements: list[Settlement] = []
+        self.finished: list[Outcome] = []
+        self.answers = asyncio.Event()
+        self.answers.set()
+
+    async def claim(self, message: TaskMessage) -> Claim:
+        await self.answers.wait()
+        if self.claims:
+            return self.claims.pop(0)
+        attempt = Attempt(message.uid, 0, 1, NOW, ME)
+        return Claimed(attempt, announced=True, path=Path.CAREFUL)
+
+    async def finish(
+        self, _message: TaskMessage, _attempt: Attempt, outcome: Outcome, _seconds: float
+    ) -> Settlement:
+        self.finished.append(outcome)
+        if self.settlements:
+            return self.settlements.pop(0)
+        return DeadLetter(outcome) if isinstance(outcome, Failure) else Acknowledge()
+
+
+class FakeRunner:
+    """Holds jobs until they are let go."""
+
+    def __init__(self) -> None:
+        self.jobs: list[Job] = []
+        self.go = asyncio.Event()
+        self.started = asyncio.Event()
+        self.outcome: Outcome = Success(None)
+
+    async def run(self, job: Job) -> Outcome:
+        self.jobs.append(job)
+        self.started.set()
+        await self.go.wait()
+        return self.outcome
+
+    async def prepare(self) -> None:
+        """Nothing to do."""
+
+    def close(self) -> None:
+        """Nothing to do."""
+
+
+class Bench:
+    """A worker between fakes.
+
+    retry: the TaskQueue's policy. attempts: instead of the fake ones. random: for jitter.
+    """
+
+    def __init__(
+        self,
+        retry: RetryPolicy = ONCE,
+        attempts: Attempts | None = None,
+        random: Callable[[], float] = lambda: 0.5,
+    ) -> None:
+        self.broker, self.attempts, self.runner = FakeBroker(), FakeAttempts(), FakeRunner()
+        place = Place(cluster="c", namespace="ns", taskqueue="q", slots=1, timeout=9, retry=retry)
+        self.worker = Worker(
+            place,
+            cast(Broker, self.broker),
+            attempts or cast(Attempts, self.attempts),
+            self.runner,
+            frozenset({"echo"}),
+            random,
+        )
+
+    def deliver(self, number: int, *, session: int = 1, **changes: Any) -> None:
+        """Let a Task's first message come, with these changes."""
+        headers = TaskHeaders("c", "ns", "t", NOW, 0, 1, 1, timedelta(seconds=5)).to_amqp()
+        fields: dict[str, Any] = {
+            "tag": Tag(session, number),
+            "redelivered": False,
+            "message_id": "uid-1",
+            "type": "echo",
+            "headers": headers,
+            "body": b"{}",
+            "properties": None,
+        }
+        self.worker.deliver(Delivery(**fields | changes))
+
+    async def settled(self) -> None:
+        """Wait for the next acknowledgement or return."""
+        self.broker.changed.clear()
+        async with asyncio.timeout(5):
+            await self.broker.changed.wait()
+
+    @property
+    def published(self) -> list[tuple[str, str, str, str]]:
+        """Exchange, key, message id and error type of each publication."""
+        return [(item.exchange, item.key, item.uid, item.error) for item in self.broker.published]

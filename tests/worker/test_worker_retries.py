@@ -1,0 +1,321 @@
+"""The wiring of retries: the next attempt is on its way before this one is acknowledged."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+
+import pytest
+from prometheus_client import REGISTRY
+
+from taskqueue_api.retries import RetryPolicy, parse_policy
+from taskqueue_worker.api import ApiServer, Written
+from taskqueue_worker.attempts import Attempts, Settled
+from taskqueue_worker.deliveries import Tag
+from taskqueue_worker.outcomes import Success, failure, final
+from taskqueue_worker.settle import PublishNext
+from tests.worker.api_server import FakeApi
+from tests.worker.bench import ME, Bench
+
+FIXED = parse_policy(
+    {"maxAttempts": 3, "backoff": {"type": "Fixed", "initial": "1h", "jitter": 0.5}}
+)
+IMMEDIATE = parse_policy({"maxAttempts": 3, "backoff": {"type": "Immediate"}})
+HOUR = timedelta(hours=1)
+PAST = datetime(2026, 1, 1, tzinfo=UTC)
+AT_ONCE = f"{'0.' * 26}tq.ns.q"
+OVERHEAD = timedelta(seconds=30)
+"""The worker reads the real clock: a test may take so long at most."""
+
+BOOM = failure("Boom", "why")
+DEATH = {"x-death": [{"count": 3, "queue": "tq.ns.q"}], "x-first-death-queue": "tq.ns.q"}
+
+
+@contextlib.asynccontextmanager
+async def running(bench: Bench) -> AsyncIterator[Bench]:
+    """Run a worker whose handler fails at once."""
+    bench.runner.outcome = BOOM
+    bench.runner.go.set()
+    task = asyncio.create_task(bench.worker.run())
+    await asyncio.sleep(0)
+    yield bench
+    task.cancel()
+    await asyncio.wait([task])
+
+
+@pytest.fixture
+async def bench() -> AsyncIterator[Bench]:
+    async with running(Bench(retry=FIXED)) as made:
+        yield made
+
+
+def retries() -> float:
+    return REGISTRY.get_sample_value("taskqueue_worker_retries_total", {"handler": "echo"}) or 0
+
+
+def attempts_of(api: FakeApi, policy: RetryPolicy) -> Attempts:
+    return Attempts(cast(ApiServer, api), ME, policy, jitter=lambda: 0.5)
+
+
+async def test_a_failing_task_publishes_its_next_attempt_and_is_then_acknowledged() -> None:
+    api = FakeApi([], [Written()])
+    api.clock.observe("Thu, 01 Jan 2026 00:00:00 GMT")
+    before = retries()
+    async with running(Bench(attempts=attempts_of(api, FIXED))) as bench:
+        bench.deliver(1, headers=fresh_headers(api))
+        await bench.settled()
+    (sent,) = bench.broker.published
+    assert (sent.exchange, sent.uid, sent.attempt) == ("taskqueue.delay.25", "uid-1", 2)
+    assert sent.key.endswith(".tq.ns.q")
+    assert HOUR - OVERHEAD < sent.delay <= HOUR
+    assert api.patches[0]["/status/phase"] == "Retrying"
+    assert bench.broker.acked == [Tag(1, 1)]
+    assert retries() == before + 1
+
+
+def fresh_headers(api: FakeApi) -> dict[str, Any]:
+    """Return a Task's headers as of its creation just now, by the API server's clock."""
+    return {
+        "x-tq-version": 1,
+        "x-tq-cluster": "c",
+        "x-tq-namespace": "ns",
+        "x-tq-name": "t",
+        "x-tq-created": int(api.clock.now() or 0),
+        "x-tq-run": 0,
+        "x-tq-attempt": 1,
+        "x-tq-dispatches": 1,
+        "x-tq-timeout-ms": 5000,
+    }
+
+
+async def test_nothing_is_acknowledged_before_the_next_attempt_is_published(bench: Bench) -> None:
+    bench.attempts.settlements = [PublishNext(2, PAST)]
+    bench.broker.go.clear()
+    bench.deliver(1)
+    await bench.broker.publishing.wait()
+    assert bench.broker.acked == []
+    bench.broker.go.set()
+    await bench.settled()
+    assert bench.published == [("taskqueue.delay.25", AT_ONCE, "uid-1", "")]
+    assert bench.broker.acked == [Tag(1, 1)]
+
+
+async def test_a_next_attempt_that_cannot_be_published_leaves_its_message_to_come_again(
+    bench: Bench,
+) -> None:
+    before = retries()
+    bench.attempts.settlements = [PublishNext(2, PAST), PublishNext(2, PAST)]
+    bench.broker.go.clear()
+    bench.broker.over = True
+    bench.deliver(1)
+    await bench.broker.publishing.wait()
+    bench.broker.go.set()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert bench.broker.acked == []
+    assert retries() == before
+    # It comes again, and is new.
+    bench.broker.over = False
+    bench.deliver(2, redelivered=True)
+    await bench.settled()
+    assert bench.broker.acked == [Tag(1, 2)]
+    assert len(bench.broker.published) == 1
+
+
+async def test_a_slot_goes_on_while_the_next_attempt_is_being_published(bench: Bench) -> None:
+    bench.attempts.settlements = [PublishNext(2, PAST)]
+    bench.broker.go.clear()
+    bench.deliver(1)
+    await bench.broker.publishing.wait()
+    bench.runner.outcome = Success(None)
+    bench.deliver(2, message_id="another")
+    await bench.settled()
+    assert bench.broker.acked == [Tag(1, 2)]
+    bench.broker.go.set()
+    await bench.settled()
+    assert bench.broker.acked == [Tag(1, 2), Tag(1, 1)]
+
+
+async def test_a_message_whose_attempt_was_over_publishes_the_next_and_runs_nothing(
+    bench: Bench,
+) -> None:
+    bench.attempts.claims = [Settled(PublishNext(3, PAST))]
+    bench.deliver(1, redelivered=True)
+    await bench.settled()
+    assert bench.runner.jobs == []
+    assert [item.attempt for item in bench.broker.published] == [3]
+    assert bench.broker.acked == [Tag(1, 1)]
+
+
+async def test_a_failed_attempt_that_comes_again_is_only_acknowledged(bench: Bench) -> None:
+    bench.attempts.settlements = [PublishNext(2, PAST)]
+    bench.deliver(1)
+    await bench.settled()
+    bench.deliver(2, redelivered=True)
+    assert bench.broker.acked == [Tag(1, 1), Tag(1, 2)]
+    assert len(bench.broker.published) == 1
+    assert len(bench.runner.jobs) == 1
+
+
+async def test_the_next_attempt_is_new_work(bench: Bench) -> None:
+    bench.attempts.settlements = [PublishNext(2, PAST), PublishNext(3, PAST)]
+    bench.deliver(1)
+    await bench.settled()
+    bench.deliver(2, headers=bench.broker.published[0].headers)
+    await bench.settled()
+    assert len(bench.runner.jobs) == 2
+    assert [item.attempt for item in bench.broker.published] == [2, 3]
+    assert bench.broker.acked == [Tag(1, 1), Tag(1, 2)]
+
+
+async def test_the_headers_of_the_next_attempt_are_those_of_the_task(bench: Bench) -> None:
+    bench.attempts.settlements = [PublishNext(2, PAST)]
+    own = {"x-tq-retry": '{"maxAttempts":3}', "traceparent": "00-1"}
+    api = FakeApi([], [])
+    api.clock.observe("Thu, 01 Jan 2026 00:00:00 GMT")
+    original = fresh_headers(api) | own
+    bench.deliver(1, headers=original | DEATH | {"secret": "s"})
+    await bench.settled()
+    (sent,) = bench.broker.published
+    assert sent.headers == original | {"x-tq-attempt": 2}
+
+
+async def test_draining_waits_for_the_next_attempt_to_be_published(bench: Bench) -> None:
+    bench.attempts.settlements = [PublishNext(2, PAST)]
+    bench.broker.go.clear()
+    bench.deliver(1)
+    await bench.broker.publishing.wait()
+    draining = asyncio.create_task(bench.worker.drain(5))
+    await asyncio.sleep(0)
+    assert not draining.done()
+    bench.broker.go.set()
+    await draining
+    assert bench.broker.acked == [Tag(1, 1)]
+
+
+# Messages of producers outside the cluster's API: no Task remembers their attempts.
+
+
+def outside(attempt: int | None = None, **headers: Any) -> dict[str, Any]:
+    """Return what makes a delivery one of an outside producer."""
+    number = {} if attempt is None else {"x-tq-attempt": attempt}
+    return {"headers": number | headers, "message_id": "m"}
+
+
+@pytest.mark.parametrize(
+    ("attempt", "following"),
+    [
+        pytest.param(None, 2, id="the first has no header"),
+        pytest.param(1, 2, id="the first"),
+        pytest.param(2, 3, id="the last but one"),
+    ],
+)
+async def test_an_outside_message_that_fails_is_published_for_its_next_attempt(
+    bench: Bench, attempt: int | None, following: int
+) -> None:
+    bench.deliver(1, **outside(attempt))
+    await bench.settled()
+    (sent,) = bench.broker.published
+    assert (sent.exchange, sent.uid, sent.attempt) == ("taskqueue.delay.25", "m", following)
+    assert HOUR - OVERHEAD < sent.delay <= HOUR
+    assert sent.error == ""
+    assert bench.runner.jobs[0].attempt == following - 1
+    assert bench.attempts.finished == []
+    assert bench.broker.acked == [Tag(1, 1)]
+
+
+@pytest.mark.parametrize("attempt", [3, 4, 1000])
+async def test_an_outside_message_is_dead_lettered_after_its_last_attempt(
+    bench: Bench, attempt: int
+) -> None:
+    bench.deliver(1, **outside(attempt))
+    await bench.settled()
+    assert bench.published == [("taskqueue.dlx", "tqd.ns.q", "m", "Boom")]
+    assert bench.broker.acked == [Tag(1, 1)]
+
+
+async def test_an_outside_message_is_tried_as_often_as_the_policy_says() -> None:
+    async with running(Bench(retry=IMMEDIATE)) as bench:
+        bench.deliver(1, **outside())
+        for number in (2, 3):
+            await bench.settled()
+            headers = dict(bench.broker.published[-1].headers)
+            bench.deliver(number, message_id="m", headers=headers | DEATH)
+        await bench.settled()
+    assert [job.attempt for job in bench.runner.jobs] == [1, 2, 3]
+    assert [(item.exchange, item.error) for item in bench.broker.published] == [
+        ("taskqueue.delay.25", ""),
+        ("taskqueue.delay.25", ""),
+        ("taskqueue.dlx", "Boom"),
+    ]
+    assert all("x-death" not in item.headers for item in bench.broker.published)
+    assert bench.broker.acked == [Tag(1, 1), Tag(1, 2), Tag(1, 3)]
+
+
+@pytest.mark.parametrize(
+    ("random", "delay"),
+    [
+        pytest.param(lambda: 0.0, HOUR / 2, id="shortest"),
+        pytest.param(lambda: 0.5, HOUR, id="middle"),
+        pytest.param(lambda: 0.75, HOUR * 1.25, id="longer"),
+    ],
+)
+async def test_the_pauses_of_outside_messages_have_jitter(
+    random: Callable[[], float], delay: timedelta
+) -> None:
+    async with running(Bench(retry=FIXED, random=random)) as bench:
+        bench.deliver(1, **outside())
+        await bench.settled()
+    assert delay - OVERHEAD < bench.broker.published[0].delay <= delay
+
+
+@pytest.mark.parametrize(
+    ("outcome", "published"),
+    [
+        pytest.param(
+            final("Rejected", "no"), ("taskqueue.dlx", "tqd.ns.q", "m", "Rejected"), id="permanent"
+        ),
+        pytest.param(
+            failure("Retry", "later", after=0),
+            ("taskqueue.delay.25", AT_ONCE, "m", ""),
+            id="the handler says when",
+        ),
+    ],
+)
+async def test_the_handler_of_an_outside_message_has_a_say(
+    bench: Bench, outcome: Any, published: tuple[str, str, str, str]
+) -> None:
+    bench.runner.outcome = outcome
+    bench.deliver(1, **outside())
+    await bench.settled()
+    assert bench.published == [published]
+
+
+async def test_an_outside_message_that_succeeds_at_last_is_acknowledged(bench: Bench) -> None:
+    bench.runner.outcome = Success(None)
+    bench.deliver(1, **outside(3))
+    await bench.settled()
+    assert bench.published == []
+    assert bench.broker.acked == [Tag(1, 1)]
+
+
+async def test_nothing_but_our_headers_of_an_outside_message_is_passed_on(bench: Bench) -> None:
+    bench.deliver(1, **outside(2, secret="s", traceparent="00-1", **DEATH))
+    await bench.settled()
+    assert bench.broker.published[0].headers == {"x-tq-attempt": 3, "traceparent": "00-1"}
+
+
+async def test_an_outside_message_whose_attempt_is_no_number_is_dead_lettered(
+    bench: Bench,
+) -> None:
+    bench.deliver(1, headers={"x-tq-attempt": "two"}, message_id="m")
+    await bench.settled()
+    assert bench.runner.jobs == []
+    assert bench.published == [("taskqueue.dlx", "tqd.ns.q", "m", "BadMessage")]
+
+
+async def test_an_unknown_handler_is_not_tried_again(bench: Bench) -> None:
+    bench.deliver(1, type="nope", **outside())
+    await bench.settled()
+    assert bench.published == [("taskqueue.dlx", "tqd.ns.q", "m", "UnknownHandler")]
