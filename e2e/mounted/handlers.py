@@ -8,7 +8,7 @@ import time
 import urllib.request
 from typing import Any
 
-from taskqueue_worker.sdk import Context, task
+from taskqueue_worker.sdk import Context, Reject, Retry, task
 
 _RECORDER_SECONDS = 20
 
@@ -59,6 +59,24 @@ def hold(payload: Any, ctx: Context) -> dict[str, Any]:
         time.sleep(0.1)
     _tell("end", payload, ctx)
     return {"attempt": ctx.attempt}
+
+
+@task("flaky")
+def flaky(payload: Any, ctx: Context) -> dict[str, Any]:
+    """Record the run, and fail as often as {"failures": n}; {"after": s}: ask to wait so long."""
+    _tell("run", payload, ctx)
+    if ctx.attempt > payload["failures"]:
+        return {"attempt": ctx.attempt}
+    if "after" in payload:
+        raise Retry(f"attempt {ctx.attempt} asks for time", after=payload["after"])
+    raise ConnectionError(f"attempt {ctx.attempt} fails")
+
+
+@task("reject")
+def reject(payload: Any, ctx: Context) -> None:
+    """Record the run, and refuse the payload for good."""
+    _tell("run", payload, ctx)
+    raise Reject("never again")
 
 
 @task("echo")

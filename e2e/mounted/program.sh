@@ -3,6 +3,7 @@ case "$TASK_HANDLER" in
   copy) cat ;;
   nothing) cat >/dev/null ;;
   about) printf '{"name": "%s", "attempt": %s, "queue": "%s"}' "$TASK_NAME" "$TASK_ATTEMPT" "$TASK_QUEUE" ;;
+  exit) exit "$(cat)" ;;
   code) echo "it went wrong: größer" >&2; exit 7 ;;
   garbage) printf 'not { json' ;;
   binary) printf '\377\376\000' ;;
