@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from taskqueue_operator.handlers.settings import build
 from taskqueue_operator.logs import configure_logging
 
 
@@ -34,7 +35,7 @@ def test_a_handler_that_waits_is_no_error(
     message: str, level: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     configure_logging("json", "INFO")
-    extra = {"k8s_ref": {"namespace": "shop", "name": "emails"}, "settings": object()}
+    extra = {"k8s_ref": {"namespace": "shop", "name": "emails"}, "settings": build()}
     logging.getLogger("kopf.objects").error(message, extra=extra)
     line = json.loads(capsys.readouterr().out)
     assert (line["level"], line["message"]) == (level, message)
