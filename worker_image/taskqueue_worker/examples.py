@@ -5,7 +5,7 @@ import unicodedata
 from collections import Counter
 from typing import Any
 
-from taskqueue_worker.sdk import task
+from taskqueue_worker.sdk import Context, task
 
 _TOP_WORDS = 5
 
@@ -28,6 +28,14 @@ def sleep(payload: Any) -> dict[str, float]:
 def fail(payload: Any) -> None:
     """Fail with {"message": "..."}."""
     raise RuntimeError((payload or {}).get("message", "failed as asked"))
+
+
+@task("flaky")
+def flaky(payload: Any, ctx: Context) -> dict[str, int]:
+    """Fail {"failures": n} times, then succeed."""
+    if ctx.attempt <= payload["failures"]:
+        raise ConnectionError(f"attempt {ctx.attempt} fails as asked")
+    return {"attempt": ctx.attempt}
 
 
 @task("word_count")
