@@ -37,15 +37,7 @@ from taskqueue_operator.domain.dispatching import (
 )
 from taskqueue_operator.domain.topology import route
 from taskqueue_operator.errors import BrokerError
-from taskqueue_operator.services.lanes import (
-    PUBLISHED,
-    Entry,
-    Flight,
-    Gate,
-    Lane,
-    Place,
-    missing_queue,
-)
+from taskqueue_operator.services.lanes import Entry, Flight, Gate, Lane, Place, missing_queue
 from taskqueue_operator.services.task_writer import TaskWriter
 
 WINDOW = 200
@@ -183,8 +175,7 @@ class Dispatcher:
 
     def _lost(self, key: QueueKey, what: str, concerns: Callable[[WaitingTask], bool]) -> None:
         lane = self._lane(key)
-        published = [one for one in lane.entries.values() if one.place in PUBLISHED]
-        lost = [entry for entry in published if concerns(entry.task)]
+        lost = lane.published(concerns)
         if lost:
             fields = {"namespace": key.namespace, "queue": key.name}
             text = "%s in RabbitMQ was gone: %d Tasks are published again"
@@ -201,11 +192,8 @@ class Dispatcher:
         settled = asyncio.get_running_loop().time() - self._listed_at >= LIST_SECONDS
         if lane is None or not settled:
             return None
-        unconfirmed = [
-            entry.task.created for entry in lane.entries.values() if entry.place is not Place.OUT
-        ]
         return decide_dispatched_through(
-            oldest_unconfirmed=min(unconfirmed, default=None), newest_seen=lane.newest
+            oldest_unconfirmed=lane.oldest_unconfirmed(), newest_seen=lane.newest
         )
 
     def give_up_silent_channels(self) -> None:

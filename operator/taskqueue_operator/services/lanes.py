@@ -1,6 +1,7 @@
 """One TaskQueue's way to the broker: its gate, and the Tasks before it."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
@@ -21,10 +22,6 @@ class Place(Enum):
     AGAIN = "again"
     REFUSED = "refused"
     READING = "reading"
-
-
-PUBLISHED = (Place.OUT, Place.IN_FLIGHT)
-"""A message of it is in RabbitMQ, or on its way there."""
 
 
 @dataclass
@@ -77,6 +74,17 @@ class Lane:
     published_on: Link | None = None
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     runner: asyncio.Task[None] | None = None
+
+    def published(self, concerns: Callable[[WaitingTask], bool]) -> list[Entry]:
+        """Return the entries of which a message is in RabbitMQ or on its way there."""
+        places = (Place.OUT, Place.IN_FLIGHT)
+        entries = [entry for entry in self.entries.values() if entry.place in places]
+        return [entry for entry in entries if concerns(entry.task)]
+
+    def oldest_unconfirmed(self) -> datetime | None:
+        """Return when the oldest Task was created that is not known to be published."""
+        unconfirmed = [one.task for one in self.entries.values() if one.place is not Place.OUT]
+        return min((task.created for task in unconfirmed), default=None)
 
 
 def missing_queue(key: QueueKey) -> Gate:
