@@ -5,6 +5,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# First what can run side by side, then what breaks things that all namespaces share.
+E2E := echo "== end-to-end tests, side by side" \
+	&& $(BIN)/python -m pytest e2e -m "not disruptive" --numprocesses 3 --dist loadfile \
+	&& echo "== end-to-end tests that break what others need" \
+	&& $(BIN)/python -m pytest e2e -m disruptive
 CRD_FOLDERS := crds charts/taskqueue-operator/files/crds
 
 .DEFAULT_GOAL := help
@@ -20,14 +25,15 @@ demo-down: $(READY) ## Take the demo and its cluster down
 	@$(BIN)/python -m e2e.demo down
 
 test: lint images ## Run lint, types, unit tests and the e2e suite on a real cluster
-	@echo "== unit and end-to-end tests"
-	@$(BIN)/python -m pytest tests e2e
+	@echo "== unit tests"
+	@$(BIN)/python -m pytest tests
+	@$(E2E)
 
 test-fast: $(READY) ## Run the unit tests alone: seconds, no cluster
 	@$(BIN)/python -m pytest tests
 
 e2e: images ## Run the end-to-end suite alone, on the real cluster
-	@$(BIN)/python -m pytest e2e
+	@$(E2E)
 
 lint: $(READY) ## Check style, types, layers, and that generated files are fresh
 	@echo "== ruff, mypy, import-linter, generated files"

@@ -1,5 +1,10 @@
-"""What the end-to-end tests share: a cluster, the installed release, a namespace for each."""
+"""What the end-to-end tests share: a cluster, the installed release, a namespace for each.
 
+Tests run beside each other in several processes, but for those marked `disruptive`.
+"""
+
+import fcntl
+import os
 import re
 import uuid
 from collections.abc import Callable, Iterator
@@ -31,20 +36,42 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(TEST_SECONDS, func_only=True))
 
 
-@pytest.fixture(scope="session")
-def cluster() -> Iterator[Api]:
-    """Give a cluster that is up, with the project's images of these sources."""
+def run_once(paths: pytest.TempPathFactory, name: str, action: Callable[[], None]) -> None:
+    """Do something in one of the processes of a test run; the others wait for it."""
+    folder = paths.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent  # of all processes
+    with (folder / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = folder / f"{name}.done"
+        if not done.exists():
+            action()
+            done.touch()
+
+
+def bring_up() -> None:
+    """Bring the cluster up, with the project's images of these sources."""
     run_node("up")
     run_node("images")
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    """Give a cluster that is up, with the project's images of these sources."""
+    run_once(tmp_path_factory, "cluster", bring_up)
     api = Api()
     yield api
     api.close()
 
 
 @pytest.fixture(scope="session")
-def release(cluster: Api) -> Api:
+def release(cluster: Api, tmp_path_factory: pytest.TempPathFactory) -> Api:
     """Give a cluster with the release that `make demo` installs too, not yet ready perhaps."""
-    install_chart(Helm(), image_builds()["operator"])
+
+    def install() -> None:
+        install_chart(Helm(), image_builds()["operator"])
+
+    run_once(tmp_path_factory, "release", install)
     return cluster
 
 

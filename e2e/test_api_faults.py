@@ -18,6 +18,8 @@ from e2e.node.configuration import API_PORT
 from e2e.space import Space, count_runs
 from e2e.system import System, is_ready, name_of, read_token, restarts_of
 
+pytestmark = pytest.mark.disruptive
+
 of_this_machine = pytest.mark.skipif(
     not paths.PREPARED.exists(), reason="the cluster's API server is no process of this machine"
 )
@@ -117,18 +119,22 @@ def test_definition_of_tasks_is_deleted_and_comes_back(space: Space) -> None:
 
 def read_fault(system: System) -> str | None:
     """Return why the operator calls itself unhealthy; None: it does not, or cannot be asked."""
-    try:
-        answer = system.get("/healthz")
-    except httpx.TransportError:
-        return None  # it is being restarted
-    return answer.text if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE else None
+    answer = ask_health(system)
+    unhealthy = answer is not None and answer.status_code == httpx.codes.SERVICE_UNAVAILABLE
+    return answer.text if answer is not None and unhealthy else None
 
 
 def is_healthy(system: System) -> bool:
     """Return whether the operator is ready, and calls itself healthy."""
-    if not is_ready(system.operator_pod()):
-        return False
+    answer = ask_health(system)
+    return answer is not None and answer.is_success and is_ready(system.operator_pod())
+
+
+def ask_health(system: System) -> httpx.Response | None:
+    """Return the operator's answer; None: it is being restarted, or its pod replaced."""
+    if len(system.operator_pods()) != 1:
+        return None
     try:
-        return system.get("/healthz").is_success
+        return system.get("/healthz")
     except httpx.TransportError:
-        return False
+        return None

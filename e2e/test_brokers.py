@@ -267,6 +267,7 @@ def test_user_that_may_not_make_users_is_said(space: Space) -> None:
         admin.remove_user(user.username)
 
 
+@pytest.mark.disruptive
 def test_secret_of_another_namespace_is_never_given_to_workers(space: Space) -> None:
     """A second operator, whose default broker has no management API that can be reached."""
     elsewhere = Space(f"{space.name}-b", space.system, space.recorder)

@@ -27,6 +27,7 @@ from taskqueue_api.conditions import parse_time
 STATUS_WRITE_SECONDS = 5.0
 
 
+@pytest.mark.disruptive
 def test_operator_and_worker_answer_probes_and_give_metrics(space: Space) -> None:
     space.apply(space.scenario_queue("seen"))
     space.wait_queue("seen")
@@ -79,6 +80,7 @@ def test_logs_are_json_with_namespace_and_name(space: Space) -> None:
     assert (line["attempt"], line["handler"], line["level"]) == (1, "record", "INFO")
 
 
+@pytest.mark.disruptive
 def test_operator_writes_seldom_and_not_at_all_to_tasks_that_go_well(space: Space) -> None:
     space.apply(space.scenario_queue("busy", {"concurrency": 8}))
     space.wait_queue("busy")
@@ -124,6 +126,7 @@ def latest_write(body: Object) -> str:
 # Outages
 
 
+@pytest.mark.disruptive
 def test_broker_gone_and_back(space: Space) -> None:
     """Its data is lost with it: Tasks are put back from their objects."""
     system = space.system
@@ -159,6 +162,7 @@ def test_broker_gone_and_back(space: Space) -> None:
     space.wait_depth("outage", 0)
 
 
+@pytest.mark.disruptive
 def test_both_stop_cleanly_on_sigterm(space: Space) -> None:
     space.apply(space.scenario_queue("stopped"))
     space.wait_queue("stopped")

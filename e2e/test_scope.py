@@ -1,11 +1,15 @@
 """An operator that `watchNamespaces` narrows serves those namespaces, and sees no other."""
 
+import pytest
+
 from e2e.conftest import MakeSpace
 from e2e.demo import SYSTEM_NAMESPACE, image_builds, install_chart
 from e2e.kubectl import Helm, Kubectl
 from e2e.manifests import task
 from e2e.space import Space
 from e2e.system import OPERATOR, System
+
+pytestmark = pytest.mark.disruptive
 
 
 def test_only_the_namespaces_named_are_served(system: System, make_space: MakeSpace) -> None:

@@ -7,8 +7,9 @@ from weakref import WeakKeyDictionary
 from taskqueue_operator.broker.link import Link
 from taskqueue_operator.domain.ladder import build_ladder
 
-CHECK_SECONDS = 60.0
-"""It takes some 130 declarations, and all TaskQueues of a vhost share it."""
+CHECK_SECONDS = 25.0
+"""Below the pause between two resyncs, so that each finds what was deleted; not at every reconcile,
+since it takes some 130 declarations, and all TaskQueues of a vhost share it."""
 
 
 class Ladders:
