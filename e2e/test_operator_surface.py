@@ -194,6 +194,8 @@ def is_restarted(system: System, pod: Object) -> bool:
     [
         pytest.param("list", "tasks.taskqueue.dev", True, id="see Tasks"),
         pytest.param("patch", "tasks.taskqueue.dev/status", True, id="write their status"),
+        pytest.param("delete", "tasks.taskqueue.dev", True, id="delete finished Tasks"),
+        pytest.param("deletecollection", "tasks.taskqueue.dev", False, id="delete all Tasks"),
         pytest.param("create", "tasks.taskqueue.dev", False, id="create Tasks"),
         pytest.param("patch", "tasks.taskqueue.dev", False, id="change Tasks"),
         pytest.param("delete", "taskqueues.taskqueue.dev", False, id="delete TaskQueues"),

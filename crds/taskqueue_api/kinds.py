@@ -50,6 +50,10 @@ TASK = Kind(
         _AGE,
         Column("Worker", ".status.worker.pod", priority=1),
         Column("Next", ".status.nextAttemptTime", priority=1),
+        # Not of type `date`: of that the API server's table shows the age, and the operator reads
+        # the moment there.
+        Column("Finished", ".status.completionTime", priority=1),
+        Column("TTL", ".spec.ttlAfterFinished", priority=1),
         Column("Reason", '.status.conditions[?(@.type=="Dispatched")].reason', priority=1),
         Column("Error", ".status.error.message", priority=1),
     ],

@@ -23,6 +23,23 @@ PROGRAM = "/opt/taskqueue"
 RESERVED_MOUNTS = "/etc/taskqueue"
 """Folder in worker containers that is ours."""
 
+GITOPS_LABELS = (
+    "argocd.argoproj.io/instance",
+    "kustomize.toolkit.fluxcd.io/name",
+    "helm.toolkit.fluxcd.io/name",
+)
+GITOPS_ANNOTATIONS = (
+    "argocd.argoproj.io/tracking-id",
+    "argocd.argoproj.io/hook",
+    "helm.sh/hook",
+)
+"""What Argo CD, Flux and Helm put on the objects that they keep as Git has them, and on hooks.
+
+Whatever is deleted of these they create again, and a Task that is created again runs again.
+Not `app.kubernetes.io/instance`, by which Argo CD up to 2 tracks unless told otherwise: charts
+and people set that label too, on objects that nobody would create again.
+"""
+
 BROKER_VERSION_ANNOTATION = f"{GROUP}/broker-secret-version"
 TASKS_PRIORITY_DEFAULT = 4
 

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 
 from taskqueue_api.conditions import Conditions
+from taskqueue_api.history import Ttl
 from taskqueue_api.names import TASKS_PRIORITY_DEFAULT
 from taskqueue_api.retry import RetrySpec
 from taskqueue_api.schema import (
@@ -82,6 +83,12 @@ class TaskSpec(Model):
     retry: RetrySpec | None = Field(
         default=None,
         description="How it is tried again when it fails, instead of what the TaskQueue says.",
+    )
+    ttl_after_finished: Ttl | None = Field(
+        default=None,
+        description="It is deleted so long after its end, well or not, instead of what the "
+        "TaskQueue's history says of its age; also where that has none. The history's limit and "
+        "`gitOps` hold for it all the same.",
     )
 
 

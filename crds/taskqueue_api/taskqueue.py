@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 
 from taskqueue_api.conditions import Conditions
+from taskqueue_api.history import HistorySpec
 from taskqueue_api.names import TASKQUEUE_NAME_MAX
 from taskqueue_api.pod_template import WorkerTemplate
 from taskqueue_api.retry import RetrySpec
@@ -142,6 +143,11 @@ class TaskQueueSpec(Model):
         description="How failed Tasks are tried again. Default: not at all; a failure is final.",
     )
     workers: WorkersSpec = Field(description="The pods that run the Tasks.")
+    history: HistorySpec | None = Field(
+        default=None,
+        description="Which finished Tasks are deleted, and when. Default: none; they stay until "
+        "somebody deletes them, or for their own `ttlAfterFinished`.",
+    )
     deletion_policy: Literal["DeleteIfEmpty", "Retain", "Delete"] = Field(
         default="DeleteIfEmpty",
         description="What happens to the queues in RabbitMQ when the TaskQueue is deleted: "

@@ -129,7 +129,7 @@ def test_rights_are_few(render: Render, settings: list[str]) -> None:
     everything = {value for rule in rules for field in rule.values() for value in field}
     assert "*" not in everything
     assert not everything & {"escalate", "bind", "impersonate", "deletecollection"}
-    assert {name for name, verb in granted(rules) if verb == "delete"} <= {"deployments"}
+    assert {name for name, verb in granted(rules) if verb == "delete"} <= {"deployments", "tasks"}
     assert {verb for name, verb in granted(rules) if name == "secrets"} == {
         "get",
         "create",

@@ -5,6 +5,7 @@ import logging
 import os
 import random
 import signal
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -20,6 +21,7 @@ from taskqueue_operator.handlers import taskqueues as taskqueue_handlers
 from taskqueue_operator.handlers import tasks as task_handlers
 from taskqueue_operator.services.brokers import Brokers
 from taskqueue_operator.services.children import Children
+from taskqueue_operator.services.cleanup import Cleanup
 from taskqueue_operator.services.counts import Counts
 from taskqueue_operator.services.credentials import Credentials
 from taskqueue_operator.services.dispatcher import Dispatcher
@@ -50,6 +52,7 @@ class Services:
     dispatcher: Dispatcher
     board: StatusBoard
     counts: Counts
+    cleanup: Cleanup
     requests: Requests
     queues: TaskQueues
     teardown: Teardown
@@ -69,11 +72,7 @@ async def build(settings: Settings) -> Services:
         on_change=lambda keys, link: queues.broker_changed(keys, link),
     )
     writer = TaskWriter(cluster, rng)
-    offset = server_time - datetime.now(UTC)
-
-    def now() -> datetime:
-        return datetime.now(UTC) + offset
-
+    now = _server_clock(server_time)
     dispatcher = Dispatcher(
         cluster_uid=cluster_uid,
         started=server_time + START_MARGIN,
@@ -82,22 +81,18 @@ async def build(settings: Settings) -> Services:
         on_trouble=lambda key: queues.distrust(key),
     )
     board = StatusBoard(cluster)
-    counts = Counts(cluster, board, dispatcher.forget_except, now)
+    cleanup = Cleanup(
+        cluster,
+        history_of=lambda key: queues.history_of(key),
+        look_again=lambda namespace, moment: counts.look_again(namespace, moment),
+        now=now,
+    )
+    counts = Counts(cluster, board, dispatcher.forget_except, now, cleanup.listed)
     credentials = Credentials(cluster, brokers)
     queues = TaskQueues(
         brokers=brokers,
         credentials=credentials,
-        workers=Workers(
-            cluster=cluster,
-            children=Children(cluster),
-            board=board,
-            defaults=WorkerDefaults(
-                image=settings.worker_image,
-                image_pull_policy=settings.worker_image_pull_policy,
-                cluster=cluster_uid,
-                log_format=settings.log_format,
-            ),
-        ),
+        workers=_build_workers(cluster, board, settings, cluster_uid),
         dispatcher=dispatcher,
         board=board,
         counts=counts,
@@ -108,7 +103,26 @@ async def build(settings: Settings) -> Services:
     teardown = Teardown(
         cluster=cluster, brokers=brokers, credentials=credentials, dispatcher=dispatcher
     )
-    return Services(cluster, brokers, writer, dispatcher, board, counts, requests, queues, teardown)
+    working = (brokers, writer, dispatcher, board, counts, cleanup, requests, queues, teardown)
+    return Services(cluster, *working)
+
+
+def _server_clock(server_time: datetime) -> Callable[[], datetime]:
+    """Return a clock that goes on from the API server's time."""
+    offset = server_time - datetime.now(UTC)
+    return lambda: datetime.now(UTC) + offset
+
+
+def _build_workers(
+    cluster: ClusterClient, board: StatusBoard, settings: Settings, cluster_uid: str
+) -> Workers:
+    defaults = WorkerDefaults(
+        image=settings.worker_image,
+        image_pull_policy=settings.worker_image_pull_policy,
+        cluster=cluster_uid,
+        log_format=settings.log_format,
+    )
+    return Workers(cluster=cluster, children=Children(cluster), board=board, defaults=defaults)
 
 
 async def run(settings: Settings) -> None:
@@ -132,6 +146,7 @@ async def _run(settings: Settings, services: Services) -> None:
             ("task writer", services.writer.run()),
             ("status writer", services.board.run()),
             ("task counter", services.counts.run()),
+            ("task cleaner", services.cleanup.run()),
             ("dispatch watch", _watch_dispatch(services)),
         )
     ]

@@ -37,6 +37,11 @@ TASKS_HELD = Gauge(
     "Tasks that wait for their queue to open.",
     ["namespace", "queue"],
 )
+TASKS_DELETED = Counter(
+    "taskqueue_tasks_deleted_total",
+    "Finished Tasks deleted, by reason: age or limit. Without a TaskQueue, `queue` is empty.",
+    ["namespace", "queue", "reason"],
+)
 STATUS_WRITES = Counter(
     "taskqueue_status_writes_total",
     "Writes of status by the operator.",

@@ -271,3 +271,10 @@ def test_a_new_taskqueue_has_no_status() -> None:
 
 def test_task_tables_have_the_columns_that_the_operator_counts_by() -> None:
     assert {"Queue", "Status"} <= {column.name for column in TASK.columns}
+
+
+def test_task_tables_have_the_columns_that_the_operator_cleans_up_by() -> None:
+    # As text: of a date the API server's table shows the age.
+    columns = {column.name: (column.type, column.json_path) for column in TASK.columns}
+    assert columns["Finished"] == ("string", ".status.completionTime")
+    assert columns["TTL"] == ("string", ".spec.ttlAfterFinished")

@@ -32,7 +32,10 @@ def apply_json_patch(body: Mapping[str, Any], patch: list[dict[str, Any]]) -> di
 
 
 class Request(NamedTuple):
-    """One request to the API server; verb: get, apply, patch, delete, event, pods or table."""
+    """One request to the API server.
+
+    verb: get, metadata, apply, patch, delete, event, pods or table.
+    """
 
     verb: str
     kind: str
@@ -76,6 +79,13 @@ class FakeCluster(ClusterClient):
         await self._enter("get", kind, name)
         return copy.deepcopy(self._stored(kind, namespace, name))
 
+    async def get_metadata(
+        self, api_version: str, kind: str, namespace: str, name: str
+    ) -> dict[str, Any]:
+        await self._enter("metadata", kind, name)
+        metadata: dict[str, Any] = self._stored(kind, namespace, name)["metadata"]
+        return copy.deepcopy(metadata)
+
     async def list_pods(self, namespace: str, labels: Mapping[str, str]) -> list[dict[str, Any]]:
         await self._enter("pods", "Pod", "")
         return self.pods
@@ -113,9 +123,20 @@ class FakeCluster(ClusterClient):
             raise ConflictError(422, str(error)) from error
         return copy.deepcopy(self.add(patched))
 
-    async def delete(self, api_version: str, kind: str, namespace: str, name: str) -> None:
+    async def delete(
+        self,
+        api_version: str,
+        kind: str,
+        namespace: str,
+        name: str,
+        *,
+        preconditions: Mapping[str, str] | None = None,
+    ) -> None:
         await self._enter("delete", kind, name)
-        self._stored(kind, namespace, name)
+        metadata = self._stored(kind, namespace, name)["metadata"]
+        for key, value in (preconditions or {}).items():
+            if metadata.get(key) != value:
+                raise ConflictError(409, f"{key} is {metadata.get(key)}, not {value}")
         del self.objects[kind, namespace, name]
 
     async def post_event(

@@ -14,7 +14,8 @@ stands here too (tasks get, tasks/status patch, pods get), so `escalate` and `bi
   verbs: [update]
 - apiGroups: [taskqueue.dev]
   resources: [tasks]
-  verbs: [get, list, watch]
+  # get and delete: one by one, finished Tasks that their queue's history or their own TTL gives up.
+  verbs: [get, list, watch, delete]
 - apiGroups: [taskqueue.dev]
   resources: [tasks/status]
   verbs: [patch]

@@ -28,6 +28,7 @@ from taskqueue_operator.errors import (
 TIMEOUT = aiohttp.ClientTimeout(total=30, connect=5)
 PAGE = 500
 _TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io"
+_METADATA = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io"
 _PLURALS = {
     "Secret": "secrets",
     "ServiceAccount": "serviceaccounts",
@@ -82,6 +83,14 @@ class ClusterClient:
     async def get(self, api_version: str, kind: str, namespace: str, name: str) -> dict[str, Any]:
         """Return an object, read from etcd."""
         return await self._json("GET", object_path(api_version, kind, namespace, name))
+
+    async def get_metadata(
+        self, api_version: str, kind: str, namespace: str, name: str
+    ) -> dict[str, Any]:
+        """Return an object's metadata alone, read from etcd."""
+        path = object_path(api_version, kind, namespace, name)
+        metadata: dict[str, Any] = (await self._json("GET", path, accept=_METADATA))["metadata"]
+        return metadata
 
     async def cluster_identity(self) -> tuple[str, datetime]:
         """Return the UID of kube-system, which identifies the cluster, and the server's time."""
@@ -138,12 +147,26 @@ class ClusterClient:
             content_type="application/json-patch+json",
         )
 
-    async def delete(self, api_version: str, kind: str, namespace: str, name: str) -> None:
-        """Delete an object and, in the background, what it owns."""
+    async def delete(
+        self,
+        api_version: str,
+        kind: str,
+        namespace: str,
+        name: str,
+        *,
+        preconditions: Mapping[str, str] | None = None,
+    ) -> None:
+        """Delete an object and, in the background, what it owns.
+
+        preconditions: the `uid` and `resourceVersion` that it must have; else ConflictError.
+        """
+        options: dict[str, Any] = {"propagationPolicy": "Background"}
+        if preconditions:
+            options["preconditions"] = dict(preconditions)
         await self._json(
             "DELETE",
             object_path(api_version, kind, namespace, name),
-            body={"propagationPolicy": "Background"},
+            body=options,
             content_type="application/json",
         )
 

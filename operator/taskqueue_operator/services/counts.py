@@ -6,10 +6,12 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from taskqueue_api.names import API_VERSION
+from taskqueue_api.taskqueue import TaskCounts
 from taskqueue_operator import metrics
 from taskqueue_operator.cluster.client import ClusterClient
 from taskqueue_operator.domain.counting import Tally
 from taskqueue_operator.domain.dispatching import QueueKey
+from taskqueue_operator.domain.history import REASONS
 from taskqueue_operator.errors import ClusterError
 from taskqueue_operator.services.status import StatusBoard
 
@@ -29,6 +31,7 @@ class Counts:
     now: the API server's time.
     prune: called with a namespace, the names of its Tasks, and a moment before the list; what is
         older and not listed no longer exists.
+    on_listed: called with a namespace and what its complete list says.
     """
 
     def __init__(
@@ -37,17 +40,24 @@ class Counts:
         board: StatusBoard,
         prune: Callable[[str, set[str], datetime], None],
         now: Callable[[], datetime],
+        on_listed: Callable[[str, Tally], None],
     ) -> None:
         self._cluster = cluster
         self._board = board
         self._prune = prune
         self._now = now
+        self._on_listed = on_listed
         self._dirty: set[str] = set()
+        self._planned: dict[str, datetime] = {}
         self._queues: set[QueueKey] = set()
 
     def changed(self, namespace: str) -> None:
         """Take note that something happened to a Task of a namespace."""
         self._dirty.add(namespace)
+
+    def look_again(self, namespace: str, moment: datetime) -> None:
+        """List a namespace at a moment or soon after, unless it is listed before that anyway."""
+        self._planned[namespace] = min(moment, self._planned.get(namespace, moment))
 
     def queue_seen(self, key: QueueKey) -> None:
         """Count for this TaskQueue from now on."""
@@ -59,8 +69,10 @@ class Counts:
         """Count no longer for this TaskQueue."""
         if key in self._queues:
             self._queues.discard(key)
-            for phase in ("pending", "running", "succeeded", "failed"):
+            for phase in TaskCounts.model_fields:
                 metrics.TASKS.remove(*key, phase)
+            for reason in REASONS:
+                metrics.TASKS_DELETED.remove(*key, reason)
 
     async def run(self) -> None:
         """Count, for ever."""
@@ -71,6 +83,8 @@ class Counts:
             if begun - all_counted >= ALL_SECONDS:
                 all_counted = begun
                 self._dirty |= {key.namespace for key in self._queues}
+            now = self._now()
+            self._dirty |= {name for name, moment in self._planned.items() if moment <= now}
             namespaces, self._dirty = self._dirty, set()
             for namespace in namespaces:
                 try:
@@ -83,6 +97,7 @@ class Counts:
     async def _count(self, namespace: str) -> None:
         # What is younger may be missing from the list and yet exist.
         before = self._now() - timedelta(minutes=1)
+        self._planned.pop(namespace, None)
         tally = Tally()
         async for page in self._cluster.task_tables(API_VERSION, namespace):
             tally.add_page(page)
@@ -92,3 +107,8 @@ class Counts:
             self._board.counts(key, counts)
             for phase, number in counts.model_dump().items():
                 metrics.TASKS.labels(*key, phase).set(number)
+        try:
+            self._on_listed(namespace, tally)
+        except Exception:
+            # Whatever it is, the counts are right.
+            logger.exception("finished Tasks not looked at", extra={"namespace": namespace})

@@ -7,6 +7,7 @@ from typing import Any
 
 from taskqueue_api.conditions import Condition, parse_time
 from taskqueue_api.durations import parse_duration
+from taskqueue_api.history import HistorySpec
 from taskqueue_api.taskqueue import TaskQueue
 from taskqueue_operator import metrics
 from taskqueue_operator.broker.link import Link
@@ -69,9 +70,12 @@ class TaskQueues:
     def seen(self, body: Mapping[str, Any]) -> None:
         """Take note of a TaskQueue as it is now."""
         key = key_of(body)
+        known = self._objects.get(key)
         self._objects[key] = body
         self._board.seen(key, body)
         self._counts.queue_seen(key)
+        if known and known["metadata"]["generation"] != body["metadata"]["generation"]:
+            self._counts.changed(key.namespace)  # its history may be another
         # What an earlier operator left counts, not what this one writes later.
         through = (body.get("status") or {}).get("dispatchedThrough")
         self._first_through.setdefault(body["metadata"]["uid"], through)
@@ -91,6 +95,16 @@ class TaskQueues:
         self._workers.forget(owner_of(body))
         self._dispatcher.close_queue(key)
         self._brokers.release(key)
+
+    def history_of(self, key: QueueKey) -> HistorySpec | None:
+        """Return what a TaskQueue says of its finished Tasks.
+
+        Empty: nothing. None: there is no such TaskQueue, or it is being deleted.
+        """
+        body = self._objects.get(key)
+        if body is None or body["metadata"].get("deletionTimestamp"):
+            return None
+        return HistorySpec.model_validate(body["spec"].get("history") or {})
 
     def known(self) -> list[QueueKey]:
         """Return all known TaskQueues."""

@@ -141,6 +141,23 @@ async def test_an_object_is_deleted_with_what_it_owns(
     assert server.last["body"] == {"propagationPolicy": "Background"}
 
 
+async def test_an_object_is_deleted_only_as_the_one_that_is_meant(
+    server: Server, client: ClusterClient
+) -> None:
+    preconditions = {"uid": "u", "resourceVersion": "7"}
+    await client.delete(V1BETA1, "Task", "shop", "welcome", preconditions=preconditions)
+    assert (server.last["method"], server.last["path"]) == ("DELETE", f"{TASKS}/welcome")
+    assert server.last["body"]["preconditions"] == preconditions
+
+
+async def test_metadata_is_read_without_the_object(server: Server, client: ClusterClient) -> None:
+    server.answer({"kind": "PartialObjectMetadata", "metadata": {"uid": "u"}})
+    assert await client.get_metadata(V1BETA1, "Task", "shop", "welcome") == {"uid": "u"}
+    assert (server.last["method"], server.last["path"]) == ("GET", f"{TASKS}/welcome")
+    assert "as=PartialObjectMetadata" in server.last["accept"]
+    assert server.last["query"] == {}
+
+
 async def test_pods_come_by_their_labels(server: Server, client: ClusterClient) -> None:
     server.answer({"items": [{"kind": "Pod"}]})
     server.answer({"items": None})

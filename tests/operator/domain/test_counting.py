@@ -1,11 +1,13 @@
 """Counts from the rows that `kubectl get` would print."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from taskqueue_api.taskqueue import TaskCounts
 from taskqueue_operator.domain.counting import Tally
+from taskqueue_operator.domain.history import FinishedTask
 
 COLUMNS = ("Name", "Queue", "Handler", "Status", "Age")
 
@@ -65,3 +67,60 @@ def test_a_phase_of_a_later_version_is_left_out() -> None:
     tally = Tally()
     tally.add_page(page(("a", "emails", "Cancelled"), ("b", "emails", "Pending")))
     assert tally.of("emails") == TaskCounts(pending=1)
+
+
+FINISHED_COLUMNS = ("Name", "Queue", "Status", "Finished", "TTL")
+END = datetime(2026, 1, 2, 12, 0, 0, tzinfo=UTC)
+
+
+def finished_page(*rows: tuple[Any, ...], version: str = "7") -> dict[str, Any]:
+    """Return a Table as the API server gives it: what is not there is null."""
+    return {
+        "metadata": {"resourceVersion": version},
+        "columnDefinitions": [{"name": name} for name in FINISHED_COLUMNS],
+        "rows": [{"cells": list(row)} for row in rows],
+    }
+
+
+def test_what_has_finished_is_kept_with_its_end_and_its_ttl() -> None:
+    tally = Tally()
+    tally.add_page(finished_page(("a", "emails", "Succeeded", "2026-01-02T12:00:00Z", None)))
+    tally.add_page(
+        finished_page(
+            ("b", "emails", "Failed", "2026-01-02T12:00:00Z", "1h30m"),
+            ("c", "other", "Failed", "2026-01-02T12:00:00Z", "0s"),
+            ("d", "emails", "Running", None, "1h"),
+            version="7",
+        )
+    )
+    assert tally.finished == {
+        "emails": [
+            FinishedTask("a", "Succeeded", END, None),
+            FinishedTask("b", "Failed", END, timedelta(minutes=90)),
+        ],
+        "other": [FinishedTask("c", "Failed", END, timedelta(0))],
+    }
+    assert tally.version == "7"
+
+
+@pytest.mark.parametrize(
+    ("end", "ttl"),
+    [
+        pytest.param(None, None, id="no end"),
+        pytest.param("yesterday", None, id="no time"),
+        pytest.param("2026-01-02T12:00:00", None, id="no zone"),
+        pytest.param("2026-01-02T12:00:00Z", "soon", id="no duration"),
+    ],
+)
+def test_an_end_that_cannot_be_read_is_counted_and_no_more(end: Any, ttl: Any) -> None:
+    tally = Tally()
+    tally.add_page(finished_page(("a", "emails", "Succeeded", end, ttl)))
+    assert tally.of("emails") == TaskCounts(succeeded=1)
+    assert tally.finished == {}
+
+
+def test_a_definition_without_history_is_counted_all_the_same() -> None:
+    tally = Tally()
+    tally.add_page(page(("a", "emails", "Failed")))
+    assert tally.of("emails") == TaskCounts(failed=1)
+    assert tally.finished == {}

@@ -46,6 +46,9 @@ class World:
             on_trouble=self.requests.trouble,
         )
         self.board = StatusBoard(self.cluster)
+        self.counts = Counts(
+            self.cluster, self.board, lambda *_: None, lambda: NOW, lambda *_: None
+        )
         self.queues = TaskQueues(
             brokers=self.brokers,
             credentials=Credentials(self.cluster, self.brokers),
@@ -57,7 +60,7 @@ class World:
             ),
             dispatcher=self.dispatcher,
             board=self.board,
-            counts=Counts(self.cluster, self.board, lambda *_: None, lambda: NOW),
+            counts=self.counts,
             requests=self.requests,
             cluster_uid=CLUSTER,
         )

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from prometheus_client import REGISTRY
 
+from taskqueue_operator import metrics
+from taskqueue_operator.domain.counting import Tally
 from taskqueue_operator.domain.dispatching import QueueKey
 from taskqueue_operator.errors import ClusterUnavailableError
 from taskqueue_operator.services.counts import ALL_SECONDS, EVERY_SECONDS, Counts
@@ -35,11 +37,20 @@ class World:
         self.board = StatusBoard(self.cluster)
         self.board.seen(KEY, build_taskqueue())
         self.pruned: list[tuple[str, set[str], datetime]] = []
-        self.counts = Counts(self.cluster, self.board, self.prune, lambda: NOW)
+        self.listed: list[tuple[str, set[str]]] = []
+        self.fault: Exception | None = None
+        self.clock = NOW
+        self.counts = Counts(self.cluster, self.board, self.prune, lambda: self.clock, self.on_list)
 
     def prune(self, namespace: str, names: set[str], before: datetime) -> None:
         """Take note."""
         self.pruned.append((namespace, names, before))
+
+    def on_list(self, namespace: str, tally: Tally) -> None:
+        """Take note, or fail."""
+        self.listed.append((namespace, tally.names))
+        if self.fault:
+            raise self.fault
 
     async def counted(self) -> dict[str, int]:
         """Return the counts that the TaskQueue's status shows."""
@@ -138,8 +149,11 @@ async def test_a_taskqueue_that_is_gone_leaves_no_metric(world: World) -> None:
     world.counts.queue_gone(QueueKey("never", "seen"))
     world.counts.queue_seen(KEY)
     await asyncio.sleep(EVERY_SECONDS + 1)
+    metrics.TASKS_DELETED.labels(*KEY, "age").inc()
     world.counts.queue_gone(KEY)
-    assert metric("pending") is None
+    assert [metric(phase) for phase in ("pending", "retrying", "failed")] == [None] * 3
+    labels = {"namespace": "shop", "queue": "emails", "reason": "age"}
+    assert REGISTRY.get_sample_value("taskqueue_tasks_deleted_total", labels) is None
     world.counts.queue_gone(KEY)
 
 
@@ -148,3 +162,49 @@ async def test_a_taskqueue_that_is_gone_before_it_was_counted_is_fine(world: Wor
     world.counts.queue_gone(KEY)
     await asyncio.sleep(EVERY_SECONDS + 1)
     assert metric("pending") is None
+
+
+async def test_a_complete_list_is_handed_on(world: World) -> None:
+    world.counts.changed("shop")
+    await asyncio.sleep(EVERY_SECONDS + 1)
+    assert world.listed == [("shop", {"a", "b", "c"})]
+    world.cluster.faults["table"] = [ClusterUnavailableError(503, "away")]
+    world.counts.changed("shop")
+    await asyncio.sleep(EVERY_SECONDS)
+    assert len(world.listed) == 1
+
+
+async def test_trouble_with_what_is_listed_does_not_stop_counting(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.fault = RuntimeError("boom")
+    world.counts.queue_seen(KEY)
+    await asyncio.sleep(EVERY_SECONDS + 1)
+    assert (await world.counted())["failed"] == 1
+    assert "boom" in caplog.text
+    world.counts.changed("shop")
+    await asyncio.sleep(EVERY_SECONDS)
+    assert world.cluster.count("table") == 2
+
+
+async def test_a_namespace_at_rest_is_listed_when_it_was_asked_for(world: World) -> None:
+    world.counts.look_again("shop", NOW + timedelta(minutes=20))
+    world.counts.look_again("shop", NOW + timedelta(minutes=10))
+    world.counts.look_again("shop", NOW + timedelta(minutes=30))
+    await asyncio.sleep(1000)
+    assert world.cluster.count("table") == 0
+    world.clock = NOW + timedelta(minutes=10)
+    await asyncio.sleep(EVERY_SECONDS)
+    assert world.listed == [("shop", {"a", "b", "c"})]
+    # What is wanted after that, the list itself says.
+    world.clock = NOW + timedelta(minutes=60)
+    await asyncio.sleep(1000)
+    assert world.cluster.count("table") == 1
+
+
+async def test_a_list_that_was_asked_for_and_fails_is_made_later(world: World) -> None:
+    world.cluster.faults["table"] = [ClusterUnavailableError(503, "away")]
+    world.counts.look_again("shop", NOW)
+    await asyncio.sleep(3 * EVERY_SECONDS)
+    assert world.cluster.count("table") == 2
+    assert len(world.listed) == 1

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from pika.exceptions import ChannelClosedByBroker
 
+from taskqueue_api.history import HistorySpec
 from taskqueue_operator.errors import (
     BrokerRefusedError,
     ClusterError,
@@ -16,11 +17,13 @@ from taskqueue_operator.errors import (
     ManagementUnavailableError,
     NamespaceTerminatingError,
 )
+from taskqueue_operator.services.counts import EVERY_SECONDS
 from tests.operator.builders import (
     KEY,
     NOW,
     build_secret,
     build_task,
+    build_taskqueue,
 )
 from tests.operator.clock import settle
 from tests.operator.services.reconciling import WORK, World
@@ -333,3 +336,43 @@ async def test_a_copy_of_an_owned_object_is_nobodys_business(world: World) -> No
     world.queues.child_seen(copied, deleted=False)
     await asyncio.sleep(0.5)
     assert world.cluster.requests == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        pytest.param({}, HistorySpec(), id="none"),
+        pytest.param({"spec": {"history": {"limit": 3}}}, HistorySpec(limit=3), id="one"),
+        pytest.param(
+            {
+                "spec": {"history": {"limit": 3}},
+                "metadata": {"deletionTimestamp": "2026-01-02T12:00:00Z"},
+            },
+            None,
+            id="being deleted",
+        ),
+    ],
+)
+async def test_a_taskqueue_has_its_history_until_it_is_deleted(
+    world: World, changes: dict[str, Any], expected: HistorySpec | None
+) -> None:
+    assert world.queues.history_of(KEY) is None
+    body = build_taskqueue(**changes)
+    world.queues.seen(body)
+    await settle()
+    assert world.queues.history_of(KEY) == expected
+    world.queues.gone(body)
+    assert world.queues.history_of(KEY) is None
+
+
+async def test_an_edit_has_the_tasks_listed_and_a_status_has_not(world: World) -> None:
+    counting = asyncio.create_task(world.counts.run())
+    world.queues.seen(build_taskqueue())
+    await asyncio.sleep(EVERY_SECONDS + 1)
+    world.queues.seen(build_taskqueue(status={"conditions": []}))
+    await asyncio.sleep(EVERY_SECONDS + 1)
+    assert world.cluster.count("table") == 1
+    world.queues.seen(build_taskqueue(metadata={"generation": 2}))
+    await asyncio.sleep(EVERY_SECONDS + 1)
+    assert world.cluster.count("table") == 2
+    counting.cancel()
