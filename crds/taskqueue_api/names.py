@@ -25,6 +25,7 @@ RESERVED_MOUNTS = "/etc/taskqueue"
 
 GITOPS_LABELS = (
     "argocd.argoproj.io/instance",
+    "app.kubernetes.io/instance",
     "kustomize.toolkit.fluxcd.io/name",
     "helm.toolkit.fluxcd.io/name",
 )
@@ -36,8 +37,8 @@ GITOPS_ANNOTATIONS = (
 """What Argo CD, Flux and Helm put on the objects that they keep as Git has them, and on hooks.
 
 Whatever is deleted of these they create again, and a Task that is created again runs again.
-Not `app.kubernetes.io/instance`, by which Argo CD up to 2 tracks unless told otherwise: charts
-and people set that label too, on objects that nobody would create again.
+By `app.kubernetes.io/instance` Argo CD up to 2 tracks unless told otherwise. Charts and people set
+that label too, on objects that nobody would create again; to keep those is the smaller harm.
 """
 
 BROKER_VERSION_ANNOTATION = f"{GROUP}/broker-secret-version"

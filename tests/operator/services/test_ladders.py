@@ -1,4 +1,4 @@
-"""The ladder of each vhost is looked at every half minute, and repaired before anything needs it."""
+"""The ladder of each vhost is looked at every half minute, and repaired before it is needed."""
 
 import asyncio
 from collections.abc import AsyncIterator
