@@ -16,6 +16,7 @@ from e2e.api import Api
 from e2e.demo import SYSTEM_NAMESPACE, image_builds, install_chart, run_node
 from e2e.kubectl import Helm, Kubectl
 from e2e.manifests import namespace
+from e2e.node import paths
 from e2e.recorder import Recorder, start_recorder
 from e2e.space import Space
 from e2e.system import OPERATOR, RABBITMQ, System, rabbit_of_release
@@ -36,9 +37,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(TEST_SECONDS, func_only=True))
 
 
-def run_once(paths: pytest.TempPathFactory, name: str, action: Callable[[], None]) -> None:
+def run_once(folders: pytest.TempPathFactory, name: str, action: Callable[[], None]) -> None:
     """Do something in one of the processes of a test run; the others wait for it."""
-    folder = paths.getbasetemp()
+    folder = folders.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         folder = folder.parent  # of all processes
     with (folder / f"{name}.lock").open("w") as lock:
@@ -52,6 +53,14 @@ def run_once(paths: pytest.TempPathFactory, name: str, action: Callable[[], None
 def bring_up() -> None:
     """Bring the cluster up, with the project's images of these sources."""
     run_node("up")
+    if not paths.PREPARED.exists():
+        pytest.exit(
+            "the scenarios reach pods by their addresses and kill processes, which they cannot in "
+            "a kind cluster: run them as root on Linux, with the node that is built from source. "
+            "Where a Docker engine answers as well: make cluster-down, then "
+            "DOCKER_HOST=unix:///none make test",
+            returncode=1,
+        )
     run_node("images")
 
 

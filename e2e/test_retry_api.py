@@ -12,6 +12,7 @@ from e2e.test_task_status import (
     ERROR,
     FAILED,
     FINISHED_RULE,
+    LATER,
     ME,
     OTHER,
     OUTCOME_RULE,
@@ -183,6 +184,18 @@ def test_policy_can(kubectl: Kubectl, retry: dict[str, Any]) -> None:
             [RETRYING], {"attempts": 1}, "attempts must not go down", id="an attempt taken back"
         ),
         pytest.param(
+            [RETRYING],
+            {**RETRYING, "worker": OTHER, "nextAttemptTime": LATER},
+            "attempts must go up to end the wait for the next attempt, or to change it",
+            id="a late failure of the same attempt",
+        ),
+        pytest.param(
+            [RETRYING],
+            {**FAILED, "nextAttemptTime": None},
+            "attempts must go up to end the wait for the next attempt, or to change it",
+            id="finished by the attempt before",
+        ),
+        pytest.param(
             [RETRYING, AGAIN],
             {**SUCCEEDED, "attempts": 3, "worker": OTHER},
             "error must not be set when phase is 'Pending' or 'Succeeded'",
@@ -216,7 +229,7 @@ def test_status_cannot(
             id="success in the end",
         ),
         pytest.param(
-            [RETRYING, {**FAILED, "attempts": 2, "nextAttemptTime": None}], id="given up meanwhile"
+            [RETRYING, {**FAILED, "attempts": 3, "nextAttemptTime": None}], id="failed for good"
         ),
     ],
 )

@@ -59,6 +59,9 @@ class RetryPolicy:
         pause = self.initial
         if self.kind == "Exponential":
             pause = self._grown(attempt)
+            if pause >= self.most:
+                # Shorter only: were longer ones cut off, half of all pauses would be equal.
+                return self.most * (1 - self.jitter * random())
         pause *= 1 + self.jitter * (2 * random() - 1)
         return min(pause, self.most) if self.kind == "Exponential" else pause
 

@@ -176,6 +176,12 @@ class TaskStatus(Model):
                 "nextAttemptTime must be set when phase is 'Retrying', and only then",
             ),
             Rule(
+                "oldSelf.phase != 'Retrying' || self.attempts > oldSelf.attempts || "
+                "(self.phase == 'Retrying' && has(self.nextAttemptTime) && "
+                "has(oldSelf.nextAttemptTime) && self.nextAttemptTime == oldSelf.nextAttemptTime)",
+                "attempts must go up to end the wait for the next attempt, or to change it",
+            ),
+            Rule(
                 "self.phase != 'Retrying' || self.attempts >= 1",
                 "attempts must be at least 1 when phase is 'Retrying'",
             ),

@@ -37,6 +37,8 @@ def _run(arguments: argparse.Namespace) -> int:
             else:
                 project_images.build_and_load()
         case "restart" | "stop":
+            if backend is kind:
+                raise NodeError("The components of a kind cluster cannot be stopped one by one.")
             act = node.restart if arguments.command == "restart" else node.stop
             act(arguments.component, grace_seconds=0 if arguments.kill else 10)
     return 0

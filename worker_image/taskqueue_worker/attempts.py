@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from taskqueue_api.messages import TaskHeaders
+from taskqueue_api.messages import TaskHeaders, TaskUid
 from taskqueue_api.retries import RetryPolicy, read_policy
 from taskqueue_worker import metrics, statuses
 from taskqueue_worker.api import ApiServer, Gone, Refused, WriteAnswer, Written, backoff_seconds
@@ -83,9 +83,13 @@ class Attempts:
         self._now = now
         self._jitter = jitter
         self._sleep = sleep
+        self._live: set[tuple[TaskUid, int, int]] = set()
 
     async def claim(self, message: TaskMessage) -> Claim:
-        """Return whether a message's Task is ours to start. Raises UnauthorizedError."""
+        """Return whether a message's Task is ours to start. Raises UnauthorizedError.
+
+        What is claimed counts as running here until it is finished or released.
+        """
         delivery = message.delivery
         path = choose_path(
             message.headers,
@@ -94,13 +98,16 @@ class Attempts:
         )
         metrics.CLAIMS.labels(path.value).inc()
         if path is Path.FRESH:
+            self._reserve(message, 1)
             return Claimed(self._attempt(message, 1), announced=False, path=path)
         tried = 0
         refusals = 0
         while True:
             view = await self._api.get_task(message.headers.name)
             if tried and view is not None and self._is_mine(view, message, tried):
-                # Our write was stored, and its answer lost on the way.
+                # Our write was stored, and its answer lost on the way; or another slot's was.
+                if not self._reserve(message, tried):
+                    return Held()
                 return Claimed(self._attempt(message, tried), announced=True, path=path)
             verdict = await self._judge(view, message, path)
             if isinstance(verdict, Start):
@@ -113,6 +120,10 @@ class Attempts:
                 pause = backoff_seconds(refusals, 0.1, 15.0, self._jitter())
                 _log.warning("claim refused again", extra=fields_of(message))
                 await self._sleep(pause)
+
+    def release(self, claimed: Claimed) -> None:
+        """Take note that what was claimed is not started after all."""
+        self._live.discard(_key(claimed.attempt))
 
     async def announce(self, claimed: Claimed, message: TaskMessage) -> None:
         """Write Running for a handler that runs already. Raises UnauthorizedError."""
@@ -127,6 +138,14 @@ class Attempts:
         self, message: TaskMessage, attempt: Attempt, outcome: Outcome, seconds: float
     ) -> Settlement:
         """Write an outcome and return what is left to do. Raises UnauthorizedError."""
+        try:
+            return await self._finish(message, attempt, outcome, seconds)
+        finally:
+            self._live.discard(_key(attempt))
+
+    async def _finish(
+        self, message: TaskMessage, attempt: Attempt, outcome: Outcome, seconds: float
+    ) -> Settlement:
         again = self._retry(message, attempt, outcome)
         ended = Ended(attempt, outcome, again, seconds, self._now())
         settlement, words = await self._conclude(message, ended)
@@ -163,6 +182,9 @@ class Attempts:
         return settle(current, message.uid, attempt.run), ""
 
     async def _judge(self, view: TaskView | None, message: TaskMessage, path: Path) -> Verdict:
+        if view is not None and self._runs_here(view):
+            # By the message of another attempt: after a lost worker their numbers differ.
+            return Park()
         most = self.policy_of(message.headers).max_attempts
         verdict = judge(view, message.uid, message.headers, path, self._me, most)
         if isinstance(verdict, AskPod) and view is not None:
@@ -196,15 +218,19 @@ class Attempts:
         self, view: TaskView | None, verdict: Start, message: TaskMessage, path: Path
     ) -> Claim | None:
         attempt = self._attempt(message, verdict.attempt)
+        # Before the write: the other slot's answer may still be on its way.
+        if not self._reserve(message, verdict.attempt):
+            return Held()
         if not verdict.write:
             return Claimed(attempt, announced=False, path=path)
         patch = statuses.running_patch(attempt, view, self._now())
         answer = await self._write("running", message, patch)
+        if isinstance(answer, Written):
+            return Claimed(attempt, announced=True, path=path)
+        self._live.discard(_key(attempt))
         if isinstance(answer, Gone):
             return Settled(settle(None, message.uid, message.headers.run))
-        if isinstance(answer, Refused):
-            return None
-        return Claimed(attempt, announced=True, path=path)
+        return None
 
     async def _write(self, kind: str, message: TaskMessage, patch: statuses.Patch) -> WriteAnswer:
         answer = await self._api.patch_status(message.headers.name, patch)
@@ -213,6 +239,18 @@ class Attempts:
 
     def _attempt(self, message: TaskMessage, number: int) -> Attempt:
         return Attempt(message.uid, message.headers.run, number, self._now(), self._me)
+
+    def _reserve(self, message: TaskMessage, number: int) -> bool:
+        """Take an attempt for one slot; False when another slot has it."""
+        key = (message.uid, message.headers.run, number)
+        if key in self._live:
+            return False
+        self._live.add(key)
+        return True
+
+    def _runs_here(self, view: TaskView) -> bool:
+        mine = view.phase == "Running" and view.worker.get("instance") == self._me.instance
+        return mine and (view.uid, view.run, view.attempts) in self._live
 
     def _is_mine(self, view: TaskView, message: TaskMessage, attempt: int) -> bool:
         return (
@@ -231,6 +269,10 @@ class Attempts:
             return view.attempts < attempt.number
         mine = view.worker.get("instance") == self._me.instance
         return view.phase == "Running" and mine and view.attempts == attempt.number
+
+
+def _key(attempt: Attempt) -> tuple[TaskUid, int, int]:
+    return attempt.uid, attempt.run, attempt.number
 
 
 def fields_of(message: TaskMessage) -> dict[str, Any]:

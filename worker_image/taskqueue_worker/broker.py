@@ -10,6 +10,8 @@ from typing import Any
 
 import pika
 
+from taskqueue_api.names import DELAY_EXCHANGE
+from taskqueue_api.rabbitmq import delayed_priority
 from taskqueue_worker.api import backoff_seconds
 from taskqueue_worker.deliveries import Delivery, Tag
 from taskqueue_worker.session import BrokerError, Session, UnroutableError, read_parameters
@@ -104,11 +106,18 @@ class Broker:
             self._session.give_back(tag.number)
 
     async def publish_copy(
-        self, exchange: str, key: Callable[[], str], delivery: Delivery, headers: Any
+        self,
+        exchange: str,
+        key: Callable[[], str],
+        delivery: Delivery,
+        headers: Any,
+        *,
+        insist: bool = True,
     ) -> None:
         """Publish a copy of a message with these headers; returns when the broker has it.
 
         key: asked for the routing key at each try, since a delay is shorter by then.
+        insist: go on when the original goes to another consumer, or comes here again.
 
         Tries again for as long as it takes: the original is unacknowledged meanwhile. Raises
         BrokerError when the connection is lost while draining: it will not be opened again.
@@ -116,7 +125,11 @@ class Broker:
         failures = 0
         while True:
             session = await self._current()
+            if not (insist or self.is_current(delivery.tag)):
+                raise BrokerError("the connection was lost, and the message comes again")
             properties, routing_key = _copy_properties(delivery, headers), key()
+            if exchange == DELAY_EXCHANGE:
+                properties.priority = delayed_priority(properties.priority, session.version)
             try:
                 await session.publish(exchange, routing_key, delivery.body, properties)
             except UnroutableError as error:

@@ -15,6 +15,7 @@ Run as `python -m taskqueue_worker.launcher SOCKET HANDLERS`, by the worker only
 
 import contextlib
 import ctypes
+import errno
 import gc
 import importlib
 import inspect
@@ -36,6 +37,8 @@ _MESSAGE_BYTES = 64 * 1024
 _FRAMES_SHOWN = 4
 _SLOT_OPTION = "--slot"
 _STANDARD = (0, 1, 2)
+_NEVER_STARTS = frozenset({errno.ENOENT, errno.EACCES, errno.ENOEXEC, errno.ENOTDIR})
+"""Of a program that is not there or none. Others, say for memory or processes, may pass."""
 
 
 def main(arguments: list[str]) -> int:
@@ -131,7 +134,9 @@ class Launcher:
         try:
             pid = self._start(request, descriptors)
         except OSError as error:
-            self._tell({"refused": request["number"], "error": error.strerror or str(error)})
+            words = error.strerror or str(error)
+            permanent = error.errno in _NEVER_STARTS
+            self._tell({"refused": request["number"], "error": words, "permanent": permanent})
         else:
             self._numbers[pid] = request["number"]
             _prefer_as_victim(pid)

@@ -34,7 +34,14 @@ class LauncherError(Exception):
 
 
 class StartError(Exception):
-    """A process could not be started; the message is the system's."""
+    """A process could not be started; the message is the system's.
+
+    permanent: another try would fare the same.
+    """
+
+    def __init__(self, message: str, *, permanent: bool = False) -> None:
+        super().__init__(message)
+        self.permanent = permanent
 
 
 class Process:
@@ -173,7 +180,8 @@ class Launcher:
         elif "refused" in message:
             started = self._processes.pop(message["refused"]).started
             if not started.done():
-                started.set_exception(StartError(message["error"]))
+                error = StartError(message["error"], permanent=message["permanent"])
+                started.set_exception(error)
         elif "exited" in message:
             self._processes.pop(message["exited"]).exited.set_result(message["code"])
 

@@ -267,7 +267,9 @@ class ExecRunner:
         except StartError as error:
             for descriptor in ours:
                 os.close(descriptor)
-            return final("CommandNotFound", f"the command cannot be started: {error}")
+            words = f"the command cannot be started: {error}"
+            kind = "CommandNotFound" if error.permanent else "CommandNotStarted"
+            return failure(kind, words, permanent=error.permanent)
         finally:
             for descriptor in theirs:
                 os.close(descriptor)

@@ -33,6 +33,8 @@ class Retry(Exception):  # noqa: N818 - an instruction, as StopIteration is
         counts as an attempt: after the last one the Task has failed.
     """
 
+    after: float | None = None  # here too: a subclass may not call this __init__
+
     def __init__(self, message: str = "", *, after: float | timedelta | None = None) -> None:
         super().__init__(message)
         seconds = after.total_seconds() if isinstance(after, timedelta) else after

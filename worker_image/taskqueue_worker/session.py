@@ -12,6 +12,7 @@ from pika.adapters.asyncio_connection import AsyncioConnection
 from pika.channel import Channel
 from pika.exceptions import AMQPError
 
+from taskqueue_api.rabbitmq import Version, read_version
 from taskqueue_api.tls import client_context
 from taskqueue_worker.deliveries import Delivery, Tag
 
@@ -105,6 +106,12 @@ class Session:
         except (AMQPError, OSError) as error:
             raise BrokerError(_words(error)) from error
         self.consuming = True
+
+    @property
+    def version(self) -> Version:
+        """RabbitMQ's; (0, 0) before the connection is open."""
+        connection = self._connection
+        return read_version(connection.server_properties if connection else None)
 
     @property
     def can_publish(self) -> bool:

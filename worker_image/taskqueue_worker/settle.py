@@ -24,7 +24,9 @@ _TRACE_HEADER = "traceparent"
 
 @dataclass(frozen=True)
 class Acknowledge:
-    """Nothing but the acknowledgement."""
+    """Nothing but the acknowledgement. ended: whether the message can never be needed again."""
+
+    ended: bool = True
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,8 @@ def settle(view: TaskView | None, uid: TaskUid, run: int) -> Settlement:
     if view.phase == "Retrying" and view.next_attempt_time is not None:
         return PublishNext(view.attempts + 1, parse_time(view.next_attempt_time))
     if view.phase != "Failed":
-        return Acknowledge()
+        # Another worker may run it by this very message, and lose it again.
+        return Acknowledge(ended=view.concluded)
     return DeadLetter(failure(view.error_type, view.error_message))
 
 

@@ -9,14 +9,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from taskqueue_api.names import (
-    DEAD_LETTER_EXCHANGE,
-    DELAY_EXCHANGE,
-    UNROUTED_KEY,
-    dead_letter_queue,
-    delay_key,
-    work_queue,
-)
 from taskqueue_api.retries import Random, RetryPolicy
 from taskqueue_worker import metrics
 from taskqueue_worker.attempts import Attempts, Claimed, Held, announced
@@ -31,17 +23,10 @@ from taskqueue_worker.deliveries import (
 )
 from taskqueue_worker.inflight import Entry, Inflight, State
 from taskqueue_worker.outcomes import Failure, Outcome, final
+from taskqueue_worker.publications import Publications
 from taskqueue_worker.retrying import decide_retry
 from taskqueue_worker.runners import Job, Runner
-from taskqueue_worker.session import BrokerError
-from taskqueue_worker.settle import (
-    Acknowledge,
-    DeadLetter,
-    PublishNext,
-    Settlement,
-    dead_letter_headers,
-    next_attempt_headers,
-)
+from taskqueue_worker.settle import Acknowledge, DeadLetter, PublishNext, Settlement
 from taskqueue_worker.statuses import format_duration
 
 _log = logging.getLogger(__name__)
@@ -49,6 +34,8 @@ _log = logging.getLogger(__name__)
 _PARK_FIRST_SECONDS = 2.0
 _PARK_MAX_SECONDS = 60.0
 _SPARE_MAX = 8
+_CLAIM_SECONDS = 2.0
+"""A claim on its way when the drain begins is an attempt that counts, once it is written."""
 _OUTSIDE_NAME = ""
 
 
@@ -103,7 +90,7 @@ class Worker:
         self._runner = runner
         self._handlers = handlers
         self._labels = metrics.HandlerLabels(handlers)
-        self._queue = work_queue(place.namespace, place.taskqueue)
+        self._publications = Publications(broker, place.namespace, place.taskqueue, self._labels)
         self._inflight = Inflight()
         self._waiting: asyncio.Queue[Entry] = asyncio.Queue()
         self._group = asyncio.TaskGroup()
@@ -139,19 +126,27 @@ class Worker:
         """Give back what has not started and finish the rest, within the time given."""
         self._draining = True
         await self._broker.stop_consuming()
+        for entry in self._inflight.held(State.WAITING, State.PARKED):
+            self._give_back(entry)
+        await self._wait_while(lambda: self._inflight.held(State.CLAIMING), _CLAIM_SECONDS)
         # A claim that waits for the API server could outlast the grace; what it would have
         # started can start elsewhere.
-        for entry in self._inflight.held(State.WAITING, State.PARKED, State.CLAIMING):
+        for entry in self._inflight.held(State.CLAIMING):
             self._give_back(entry)
         _log.info("draining", extra={"active": len(self._inflight.held(State.ACTIVE))})
-        deadline = time.monotonic() + seconds
-        while self._inflight.held(State.ACTIVE) or self._background:
-            left = deadline - time.monotonic()
-            if left <= 0:
-                break
-            await asyncio.sleep(min(0.05, left))
+        await self._wait_while(
+            lambda: self._inflight.held(State.ACTIVE) or self._background, seconds
+        )
         unfinished = len(self._inflight.held(State.ACTIVE))
         _log.info("drained", extra={"unfinished": unfinished})
+
+    async def _wait_while(self, condition: Callable[[], object], seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while condition():
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return
+            await asyncio.sleep(min(0.05, left))
 
     # From a delivery to a slot
 
@@ -186,8 +181,10 @@ class Worker:
 
     async def _run_task(self, entry: Entry, message: TaskMessage) -> None:
         claim = await self._attempts.claim(message)
-        if entry.state is State.FORGOTTEN:
-            return  # given back meanwhile
+        if entry.state is State.FORGOTTEN:  # given back meanwhile
+            if isinstance(claim, Claimed):
+                self._attempts.release(claim)
+            return
         entry.state = State.ACTIVE
         if isinstance(claim, Held):
             self._park(entry)
@@ -197,6 +194,7 @@ class Worker:
             return
         if not claim.announced and (self._draining or not entry.tags):
             # Nothing says yet that it is ours, and without its message it may be another's.
+            self._attempts.release(claim)
             self._give_back(entry)
             return
         job = self._job(
@@ -270,50 +268,15 @@ class Worker:
         await self._settle(entry, settlement)
 
     async def _settle(self, entry: Entry, settlement: Settlement) -> None:
-        if not await self._publish_rest(entry.message.delivery, settlement):
+        if not await self._publications.follow(entry.message, settlement):
             self._inflight.forget(entry)
             return
         for tag in entry.tags:
             self._broker.ack(tag)
-        self._inflight.finish(entry)
-
-    async def _publish_rest(self, delivery: Delivery, settlement: Settlement) -> bool:
-        """Publish what must be before the acknowledgement; False when that is not possible."""
-        if isinstance(settlement, DeadLetter):
-            return await self._dead_letter(delivery, settlement.error)
-        if isinstance(settlement, PublishNext):
-            return await self._publish_next(delivery, settlement)
-        return True
-
-    async def _publish_next(self, delivery: Delivery, following: PublishNext) -> bool:
-        headers = next_attempt_headers(delivery.headers, following.attempt)
-
-        def key() -> str:
-            return delay_key(following.due - datetime.now(UTC), self._queue)
-
-        if not await self._publish(DELAY_EXCHANGE, key, delivery, headers):
-            return False
-        metrics.RETRIES.labels(self._labels.label(delivery.type)).inc()
-        return True
-
-    async def _dead_letter(self, delivery: Delivery, error: Failure) -> bool:
-        headers = dead_letter_headers(delivery.headers, error, self._queue, datetime.now(UTC))
-        key = dead_letter_queue(self._place.namespace, self._place.taskqueue)
-        if not await self._publish(DEAD_LETTER_EXCHANGE, lambda: key, delivery, headers):
-            return False
-        metrics.DEAD_LETTERS.inc()
-        return True
-
-    async def _publish(
-        self, exchange: str, key: Callable[[], str], delivery: Delivery, headers: Any
-    ) -> bool:
-        """Publish a copy of a message; False when the connection is lost for good."""
-        try:
-            await self._broker.publish_copy(exchange, key, delivery, headers)
-        except BrokerError as lost:
-            _log.warning("not published: %s", lost, extra={"uid": delivery.message_id})
-            return False
-        return True
+        if isinstance(settlement, Acknowledge) and not settlement.ended:
+            self._inflight.forget(entry)
+        else:
+            self._inflight.finish(entry)
 
     async def _reject(self, message: BadMessage) -> None:
         delivery = message.delivery
@@ -321,15 +284,14 @@ class Worker:
         _log.warning("bad message: %s", message.error.message, extra=fields)
         label = self._labels.label(delivery.type)
         metrics.FINISHED.labels(label, message.error.type).inc()
-        if await self._dead_letter(delivery, message.error):
+        if await self._publications.dead_letter(delivery, message.error):
             self._broker.ack(delivery.tag)
 
     async def _unroute(self, message: ForeignMessage) -> None:
         delivery = message.delivery
         metrics.UNROUTED.inc()
         _log.warning("message of another cluster", extra={"uid": delivery.message_id})
-        headers = dict(delivery.headers)
-        if await self._publish(DEAD_LETTER_EXCHANGE, lambda: UNROUTED_KEY, delivery, headers):
+        if await self._publications.unroute(delivery):
             self._broker.ack(delivery.tag)
 
     # Waiting for another worker

@@ -13,6 +13,7 @@ from pika.adapters.asyncio_connection import AsyncioConnection
 from pika.channel import Channel
 from pika.exceptions import ConnectionWrongStateError
 
+from taskqueue_api.rabbitmq import read_version
 from taskqueue_api.tls import client_context
 from taskqueue_operator.broker.channel import DeclaringChannel, resolve
 from taskqueue_operator.broker.faults import connection_fault
@@ -134,7 +135,7 @@ class Link:
             self._drop()
             self._settle(connection_fault(failure, self.address.display))
             return None
-        self.version = _version(self._connection)
+        self.version = read_version(self._connection.server_properties)
         self._settle(None)
         return closed
 
@@ -185,12 +186,3 @@ def _parameters(address: BrokerAddress) -> pika.ConnectionParameters:
 
 def _as_exception(error: Any) -> BaseException:
     return error if isinstance(error, BaseException) else ConnectionError(str(error))
-
-
-def _version(connection: AsyncioConnection) -> tuple[int, int]:
-    """Return RabbitMQ's (major, minor); (0, 0) when it says nothing readable."""
-    value = (connection.server_properties or {}).get("version", "")
-    text = value.decode() if isinstance(value, bytes) else str(value)
-    major, _, rest = text.partition(".")
-    minor = rest.partition(".")[0]
-    return (int(major), int(minor)) if major.isdecimal() and minor.isdecimal() else (0, 0)

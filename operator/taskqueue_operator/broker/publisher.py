@@ -9,6 +9,8 @@ from pika.channel import Channel
 from pika.exceptions import ChannelWrongStateError
 
 from taskqueue_api.messages import CONTENT_TYPE
+from taskqueue_api.names import DELAY_EXCHANGE
+from taskqueue_api.rabbitmq import Version, delayed_priority
 from taskqueue_operator.broker.channel import ANSWER_SECONDS, resolve
 from taskqueue_operator.broker.faults import channel_fault
 from taskqueue_operator.broker.link import Link
@@ -35,8 +37,9 @@ class Publisher:
     fault: set once the channel is closed; the publisher is then of no more use.
     """
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: Channel, version: Version) -> None:
         self.fault: BrokerError | None = None
+        self._version = version
         self._channel = channel
         self._next_tag = 1
         self._pending: dict[int, tuple[str, asyncio.Future[Verdict]]] = {}
@@ -48,7 +51,7 @@ class Publisher:
     async def open(cls, link: Link) -> "Publisher":
         """Return a publisher on a new channel. Raises BrokerError."""
         channel = await link.open_raw_channel()
-        publisher = cls(channel)
+        publisher = cls(channel, link.version)
         ready: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         channel.confirm_delivery(publisher._on_confirm, lambda frame: resolve(ready, frame))
         try:
@@ -69,12 +72,14 @@ class Publisher:
         to: the exchange, and the key that leads to the queue from there.
         """
         future: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
+        delayed = to.exchange == DELAY_EXCHANGE
+        priority = delayed_priority(task.priority, self._version) if delayed else task.priority
         properties = pika.BasicProperties(
             content_type=CONTENT_TYPE,
             delivery_mode=2,
             message_id=task.uid,
             type=task.handler,
-            priority=task.priority,
+            priority=priority,
             timestamp=int(task.created.timestamp()),
             headers=headers,
         )

@@ -69,8 +69,12 @@ class ClusterClient:
         configuration = kubernetes_client.Configuration()
         try:
             kubernetes_config.load_incluster_config(configuration)
-        except kubernetes_config.ConfigException:
-            await kubernetes_config.load_kube_config(client_configuration=configuration)
+        except kubernetes_config.ConfigException as outside:
+            try:
+                await kubernetes_config.load_kube_config(client_configuration=configuration)
+            except kubernetes_config.ConfigException as error:
+                text = f"no service account to use ({outside}), and no kubeconfig ({error})"
+                raise ClusterError(0, text) from error
         configuration.connection_pool_maxsize = 64
         # The same leniency as in taskqueue_api.tls, for the same reason.
         configuration.disable_strict_ssl_verification = True

@@ -20,6 +20,8 @@ REPUBLISH_DELAY = timedelta(seconds=10)
 """Between announcing a second publication and making it: by then whoever started the first one
 unannounced has written Running."""
 
+OVERDUE = timedelta(minutes=2)
+
 DISPATCHED_THROUGH_MARGIN = timedelta(seconds=10)
 
 
@@ -139,18 +141,24 @@ def decide_refusal(task: WaitingTask, ceiling: timedelta) -> Refusal | None:
 
 
 def decide_publication(
-    task: WaitingTask, *, dispatched_through: datetime | None, started: datetime
+    task: WaitingTask,
+    *,
+    dispatched_through: datetime | None,
+    delays_unsure: bool,
+    started: datetime,
 ) -> Publication:
     """Return whether a Task seen for the first time was published by an earlier operator.
 
     dispatched_through: of its TaskQueue; None: unknown.
+    delays_unsure: a part of the ladder was gone when this process first saw it.
     started: when this process started, by the API server's clock. No earlier operator lived
         after that, so a Task created later was never published.
     """
     if not task.listed or task.created >= started:
         # The worker whose attempt failed has published the next one.
         return Publication.KNOWN if task.retrying and task.listed else Publication.FIRST
-    if dispatched_through is not None and task.created < dispatched_through:
+    unsure = task.retrying and delays_unsure
+    if dispatched_through is not None and task.created < dispatched_through and not unsure:
         return Publication.KNOWN
     return Publication.AGAIN
 
@@ -164,6 +172,15 @@ def decide_dispatched_through(
     """
     bound = oldest_unconfirmed or newest_seen
     return bound - DISPATCHED_THROUGH_MARGIN if bound else None
+
+
+def is_overdue(task: WaitingTask, now: datetime) -> bool:
+    """Return whether the next attempt is so late that its message is taken for lost.
+
+    Twice as late after each publication: it may also wait behind long work.
+    """
+    patience = OVERDUE * 2 ** min(task.dispatches - 1, 20)
+    return task.retrying and task.due is not None and task.due + patience < now
 
 
 def remaining_delay(task: WaitingTask, now: datetime) -> timedelta:

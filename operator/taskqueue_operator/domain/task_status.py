@@ -31,8 +31,8 @@ def patch_dispatched(
 ) -> JsonPatch:
     """Return the patch that says that a Task is kept from the queue, or no longer."""
     conditions = [
-        {"type": "Reconciling", "status": "True", "reason": "Pending", "message": ""},
-        {"type": "Succeeded", "status": "Unknown", "reason": "Pending", "message": ""},
+        {"type": "Reconciling", "status": "True", "reason": task.phase, "message": ""},
+        {"type": "Succeeded", "status": "Unknown", "reason": task.phase, "message": ""},
         {
             "type": "Dispatched",
             "status": "True" if ok else "False",

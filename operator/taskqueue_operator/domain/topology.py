@@ -80,8 +80,8 @@ def build_topology(
             Exchange(EXCHANGE, "direct"),
             Exchange(DEAD_LETTER_EXCHANGE, "topic"),
             Exchange(UNROUTED_EXCHANGE, "fanout"),
-            # Without an alternate, the delayed messages of one deleted queue hold up everybody's:
-            # the ladder hands its messages on one after the other until each is taken.
+            # Without an alternate, 32 delayed messages of one deleted queue hold up everybody's:
+            # a level hands on so many at a time, and keeps each until it is taken.
             Exchange(DUE_EXCHANGE, "topic", {"alternate-exchange": UNROUTED_EXCHANGE}),
         ),
         shared=(_unrouted(cluster),),

@@ -32,6 +32,7 @@ from taskqueue_operator.domain.dispatching import (
     decide_dispatched_through,
     decide_publication,
     decide_refusal,
+    is_overdue,
     read_task,
     remaining_delay,
 )
@@ -107,7 +108,7 @@ class Dispatcher:
             self._wait(lane, entry)
 
     def task_left(self, uid: TaskUid) -> None:
-        """Forget a Task that is gone or no longer Pending."""
+        """Forget a Task that is gone or waits no longer."""
         key = self._queue_of.pop(uid, None)
         if key is None:
             return
@@ -172,6 +173,10 @@ class Dispatcher:
     def ladder_lost(self, key: QueueKey) -> None:
         """Publish again what waits for a time, since a queue that had kept it disappeared."""
         self._lost(key, "a queue for delayed messages", lambda task: task.due is not None)
+
+    def sweep(self, key: QueueKey) -> None:
+        """Publish again what should have come out of the ladder: its queue is empty."""
+        self._lost(key, "a message due long ago", lambda task: is_overdue(task, self._now()))
 
     def _lost(self, key: QueueKey, what: str, concerns: Callable[[WaitingTask], bool]) -> None:
         lane = self._lane(key)
@@ -306,6 +311,7 @@ class Dispatcher:
             publication = decide_publication(
                 entry.task,
                 dispatched_through=lane.gate.dispatched_through,
+                delays_unsure=lane.gate.delays_unsure,
                 started=self._started,
             )
             if publication is Publication.KNOWN:

@@ -1,7 +1,7 @@
 """Keeps the ladder of delays whole in each vhost."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from weakref import WeakKeyDictionary
 
 from taskqueue_operator.broker.link import Link
@@ -24,7 +24,7 @@ class Ladders:
         """Look anew next time: what is behind the connection may be another disk."""
         self._checked.pop(link, None)
 
-    async def ensure(self, link: Link, lost: Callable[[], Awaitable[None]]) -> None:
+    async def ensure(self, link: Link, lost: Callable[[], None]) -> None:
         """Declare the ladder, unless that was done a moment ago. Raises BrokerError.
 
         lost: called before queues are declared that were not there, and what they had kept is
@@ -37,7 +37,7 @@ class Ladders:
             async with await link.open_channel() as channel:
                 whole = await channel.is_ladder_whole(self._levels)
             if not whole:
-                await lost()
+                lost()
             async with await link.open_channel() as channel:
                 await channel.declare_ladder(self._levels)
             self._checked[link] = now

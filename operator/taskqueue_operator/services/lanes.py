@@ -26,7 +26,7 @@ class Place(Enum):
 
 @dataclass
 class Entry:
-    """What is remembered of a Task in phase Pending.
+    """What is remembered of a Task that waits.
 
     task: without its payload once it is out.
     since: loop time of when it was seen.
@@ -50,11 +50,13 @@ class Gate:
 
     ceiling: the TaskQueue's timeout.
     dispatched_through: as an earlier operator left it.
+    delays_unsure: what waited for a time when this operator started may be lost.
     """
 
     link: Link | None
     ceiling: timedelta
     dispatched_through: datetime | None
+    delays_unsure: bool = False
     reason: str = ""
     message: str = ""
 

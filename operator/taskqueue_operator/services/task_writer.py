@@ -94,12 +94,11 @@ class TaskWriter:
         self._background: set[asyncio.Task[None]] = set()
 
     def held(self, task: WaitingTask, reason: str, message: str) -> None:
-        """Tell a Task, soon, why it is not published; one that is tried again says enough."""
-        if task.retrying:
-            return
+        """Tell a Task, soon, why it is not published; not before it is due."""
         notice = self._notices.get(task.uid)
         if notice is None:
-            due = asyncio.get_running_loop().time() + HELD_SECONDS
+            early = (task.due - datetime.now(UTC)).total_seconds() if task.due else 0.0
+            due = asyncio.get_running_loop().time() + max(HELD_SECONDS, early)
             bare = replace(task, payload=None)
             self._notices[task.uid] = Notice(bare, reason, message, due)
         else:
@@ -122,7 +121,7 @@ class TaskWriter:
         notice.reason, notice.message, notice.ok = "Published", "it is in the queue", True
 
     def forget(self, uid: TaskUid) -> None:
-        """Forget a Task that is gone or no longer Pending."""
+        """Forget a Task that is gone or waits no longer."""
         self._notices.pop(uid, None)
 
     def announce(self, task: WaitingTask, then: Callable[[WaitingTask | None], None]) -> None:

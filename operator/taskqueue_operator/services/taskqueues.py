@@ -65,6 +65,7 @@ class TaskQueues:
         self._ladders = Ladders()
         self._objects: dict[QueueKey, Mapping[str, Any]] = {}
         self._first_through: dict[str, str | None] = {}
+        self._unsure_vhosts: set[str] = set()
         self._locks: dict[QueueKey, asyncio.Lock] = {}
 
     def seen(self, body: Mapping[str, Any]) -> None:
@@ -231,8 +232,10 @@ class TaskQueues:
     async def _declare(self, key: QueueKey, owner: Owner, link: Link, topology: Topology) -> None:
         """Declare the topology; what a work queue had held that is gone is published again."""
         async with await link.open_channel() as channel:
-            missing = await channel.inspect(topology.work.name) is None
-        if missing:
+            found = await channel.inspect(topology.work.name)
+        if found is not None and not found.ready:
+            self._dispatcher.sweep(key)
+        if found is None:
             # First, and in the status too: an operator that dies after the declaration leaves
             # a queue behind that looks as if nothing had happened.
             self._first_through[owner.uid] = None
@@ -240,18 +243,18 @@ class TaskQueues:
             await self._board.clear_dispatched_through(key)
         async with await link.open_channel() as channel:
             await channel.declare(topology)
-        await self._ladders.ensure(link, lambda: self._ladder_lost(link))
+        await self._ladders.ensure(link, lambda: self._ladder_lost(link.address.vhost))
 
-    async def _ladder_lost(self, link: Link) -> None:
-        """Publish again what waited for a time in a vhost."""
-        for key, body in list(self._objects.items()):
-            # One whose turn has not come since the start may use this vhost as well.
-            if self._brokers.link_of(key) not in (link, None):
-                continue
-            # As above: it must be known after the declaration too.
-            self._first_through[body["metadata"]["uid"]] = None
-            self._dispatcher.ladder_lost(key)
-            await self._board.clear_dispatched_through(key)
+    def _ladder_lost(self, vhost: str) -> None:
+        """Publish again what waited for a time in a vhost, by whatever connection.
+
+        Brokers are not told apart: a second copy of a message does no harm.
+        """
+        self._unsure_vhosts.add(vhost)
+        for key in self._objects:
+            link = self._brokers.link_of(key)
+            if link is not None and link.address.vhost == vhost:
+                self._dispatcher.ladder_lost(key)
 
     async def _ensure_credentials(self, owner: Owner, choice: BrokerChoice) -> WorkerCredentials:
         try:
@@ -272,6 +275,7 @@ class TaskQueues:
                 link=link,
                 ceiling=ceiling,
                 dispatched_through=parse_time(through) if through else None,
+                delays_unsure=link.address.vhost in self._unsure_vhosts,
             ),
         )
 

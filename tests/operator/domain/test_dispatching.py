@@ -17,6 +17,7 @@ from taskqueue_operator.domain.dispatching import (
     decide_publication,
     decide_refusal,
     encode_payload,
+    is_overdue,
     read_task,
     remaining_delay,
 )
@@ -45,7 +46,8 @@ def test_decide_publication(
     listed: bool, created: datetime, through: datetime | None, expected: Publication
 ) -> None:
     task = build_waiting(listed=listed, created=created)
-    assert decide_publication(task, dispatched_through=through, started=NOW) is expected
+    found = decide_publication(task, dispatched_through=through, delays_unsure=True, started=NOW)
+    assert found is expected, "what waits for no time is as sure as ever"
 
 
 @pytest.mark.parametrize(
@@ -61,7 +63,32 @@ def test_a_listed_task_that_is_retried_was_published_by_its_worker(
     created: datetime, through: datetime | None, expected: Publication
 ) -> None:
     task = build_waiting(phase="Retrying", attempt=2, listed=True, created=created)
-    assert decide_publication(task, dispatched_through=through, started=NOW) is expected
+    found = decide_publication(task, dispatched_through=through, delays_unsure=False, started=NOW)
+    assert found is expected
+
+
+def test_a_listed_task_that_is_retried_is_unsure_where_a_part_of_the_ladder_was_gone() -> None:
+    task = build_waiting(phase="Retrying", attempt=2, listed=True, created=NOW - SECOND)
+    found = decide_publication(task, dispatched_through=NOW, delays_unsure=True, started=NOW)
+    assert found is Publication.AGAIN
+
+
+@pytest.mark.parametrize(
+    ("changes", "minutes", "expected"),
+    [
+        pytest.param({}, 2, False, id="just in time"),
+        pytest.param({}, 2.1, True, id="late"),
+        pytest.param({"dispatches": 2}, 3.9, False, id="published again, and not yet as late"),
+        pytest.param({"dispatches": 2}, 4.1, True, id="published again, and late again"),
+        pytest.param({"dispatches": 10**6}, 10**5, False, id="published too often to go on"),
+        pytest.param({"due": None}, 10, False, id="due at no time"),
+        pytest.param({"phase": "Pending"}, 10, False, id="its first attempt"),
+    ],
+)
+def test_is_overdue(changes: dict[str, Any], minutes: float, expected: bool) -> None:
+    base = {"phase": "Retrying", "attempt": 2, "due": NOW, "dispatches": 1}
+    task = build_waiting(**(base | changes))
+    assert is_overdue(task, NOW + timedelta(minutes=minutes)) is expected
 
 
 @pytest.mark.parametrize(

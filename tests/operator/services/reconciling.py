@@ -33,6 +33,7 @@ class World:
     """One TaskQueue and all that the operator has for it; the operator started at NOW."""
 
     def __init__(self) -> None:
+        self.now = NOW
         self.rabbit = FakeRabbit()
         self.link = FakeLink(self.rabbit)
         self.cluster = FakeCluster(build_secret(), build_taskqueue())
@@ -41,7 +42,7 @@ class World:
         self.dispatcher = Dispatcher(
             cluster_uid=CLUSTER,
             started=NOW,
-            now=lambda: NOW,
+            now=lambda: self.now,
             writer=TaskWriter(self.cluster, build_rng()),
             on_trouble=self.requests.trouble,
         )

@@ -36,17 +36,19 @@ async def test_a_task_seen_to_be_retried_is_not_published(world: World) -> None:
     assert world.cluster.requests == []
 
 
-async def test_a_task_seen_to_be_retried_while_its_queue_is_held_is_not_told_so(
-    world: World,
-) -> None:
+async def test_a_task_that_is_due_while_its_queue_is_held_is_told_so(world: World) -> None:
     world.fail("live")
     world.fail("listed", listed=True, created=EARLIER)
     await asyncio.sleep(60)
-    assert world.cluster.requests == []
+    told = world.cluster.find("Task", "listed")["status"]
+    reasons = [one["reason"] for one in told["conditions"]]
+    assert (told["phase"], reasons) == ("Retrying", ["Retrying", "Retrying", "QueueNotFound"])
+    assert world.dispatched("live") is None
+    assert world.cluster.count("patch", "Task") == 1
     world.open(through=NOW)
     await asyncio.sleep(60)
     assert world.rabbit.sent == []
-    assert world.cluster.requests == []
+    assert world.dispatched("listed") == ("True", "Published")
 
 
 async def test_each_phase_on_the_way_of_a_task_publishes_its_first_attempt_only(

@@ -8,7 +8,7 @@ import pytest
 from pika.exceptions import ChannelClosedByBroker
 
 from taskqueue_api.names import DUE_EXCHANGE
-from taskqueue_operator.domain.dispatching import QueueKey
+from taskqueue_operator.domain.dispatching import OVERDUE, QueueKey
 from taskqueue_operator.errors import BrokerError
 from taskqueue_operator.services.ladders import CHECK_SECONDS, Ladders
 from tests.operator.builders import KEY, build_task, build_taskqueue
@@ -30,7 +30,7 @@ class Vhost:
         self.link = FakeLink(self.rabbit)
         self.losses: list[set[str]] = []
 
-    async def lost(self) -> None:
+    def lost(self) -> None:
         """Take note of what is missing now."""
         self.losses.append(LEVELS - set(self.rabbit.queues))
 
@@ -83,7 +83,7 @@ async def test_bindings_that_somebody_deleted_come_back_and_are_no_loss(vhost: V
     assert vhost.losses == []
 
 
-async def test_it_is_looked_at_once_a_minute(vhost: Vhost) -> None:
+async def test_it_is_looked_at_now_and_then(vhost: Vhost) -> None:
     ladders = Ladders()
     for _ in range(10):
         await ladders.ensure(vhost.link, vhost.lost)
@@ -103,7 +103,7 @@ async def test_those_who_ask_at_once_share_one_look(vhost: Vhost) -> None:
     assert (vhost.checks, len(vhost.losses)) == (1, 1)
 
 
-async def test_each_connection_has_its_own_minute(vhost: Vhost) -> None:
+async def test_each_connection_is_looked_at_by_itself(vhost: Vhost) -> None:
     ladders, other = Ladders(), Vhost()
     await ladders.ensure(vhost.link, vhost.lost)
     await ladders.ensure(other.link, other.lost)
@@ -136,19 +136,6 @@ async def test_a_refusal_is_raised_and_tried_again_the_next_time(vhost: Vhost) -
     assert set(vhost.rabbit.queues) == LEVELS
 
 
-async def test_nothing_is_declared_when_the_loss_cannot_be_told(vhost: Vhost) -> None:
-    # Whoever looks next must see that it was lost.
-    async def fail() -> None:
-        raise BrokerError("ApiServerUnavailable", "away")
-
-    ladders = Ladders()
-    with pytest.raises(BrokerError):
-        await ladders.ensure(vhost.link, fail)
-    assert vhost.rabbit.queues == {}
-    await ladders.ensure(vhost.link, vhost.lost)
-    assert vhost.losses == [LEVELS]
-
-
 # Within a reconcile
 
 
@@ -167,23 +154,39 @@ def add_retrying(world: World, name: str, *, listed: bool = False) -> None:
     world.dispatcher.task_waiting(body, listed=listed)
 
 
-async def test_what_waited_on_a_lost_level_is_announced_before_the_level_is_back(
+async def test_what_waits_for_no_time_is_as_sure_as_before(world: World) -> None:
+    world.declare_as_before()
+    del world.rabbit.queues[LEVEL]
+    body = world.cluster.add(build_task("b", created=EARLIER))
+    world.dispatcher.task_waiting(body, listed=True)
+    await world.reconcile(status={"dispatchedThrough": "2026-01-02T11:59:00Z"})
+    await asyncio.sleep(60)
+    assert world.rabbit.sent == []
+    status = world.cluster.find("TaskQueue", "emails")["status"]
+    assert status["dispatchedThrough"] == "2026-01-02T11:59:00Z"
+
+
+async def test_a_message_due_long_ago_is_published_again_where_its_queue_is_empty(
     world: World,
 ) -> None:
     world.declare_as_before()
-    await world.reconcile(status={"dispatchedThrough": "2026-01-02T11:59:00Z"})
+    await world.reconcile()
     add_retrying(world, "a")
-    del world.rabbit.queues[LEVEL]
-    await asyncio.sleep(CHECK_SECONDS + 1)
-    gate = world.cluster.gates["patch"] = asyncio.Event()
-    reconciling = asyncio.create_task(world.queues.reconcile(KEY))
-    await settle()
-    assert world.cluster.count("patch", "Task") == 1
-    gate.set()
-    await reconciling
-    assert LEVEL in world.rabbit.queues
-    status = world.cluster.find("TaskQueue", "emails")["status"]
-    assert status.get("dispatchedThrough") is None
+    await world.queues.reconcile(KEY)
+    await asyncio.sleep(60)
+    assert world.rabbit.sent == []
+    world.now += NEXT + OVERDUE + timedelta(seconds=1)
+    world.rabbit.ready["tq.shop.emails"] = 1
+    await world.queues.reconcile(KEY)
+    await asyncio.sleep(60)
+    assert world.rabbit.sent == []
+    world.rabbit.ready["tq.shop.emails"] = 0
+    await world.queues.reconcile(KEY)
+    await asyncio.sleep(60)
+    assert [(item.uid, item.dispatches) for item in world.rabbit.sent] == [("uid-a", 2)]
+    await world.queues.reconcile(KEY)
+    await asyncio.sleep(60)
+    assert len(world.rabbit.sent) == 1
 
 
 async def test_what_waited_on_a_lost_level_is_published_again_for_the_rest_of_its_time(
