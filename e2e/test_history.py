@@ -277,7 +277,6 @@ def test_history_can(kubectl: Kubectl, history: dict[str, Any]) -> None:
     kubectl.apply([edited(taskqueue("tidy"), {"spec.history": history})])
     stored = kubectl.get_json("tq", "tidy")["spec"]["history"]
     assert stored["gitOps"] == history.get("gitOps", False)
-    kubectl.run("delete", "tq", "tidy", "--wait=false")
 
 
 def test_ttl_cannot_be_changed(refusal: Refusal, kubectl: Kubectl) -> None:
