@@ -48,11 +48,11 @@ def middle() -> float:
         ),
         pytest.param(
             {"type": "Exponential", "initial": "2s", "factor": 3, "max": "10s"},
-            [2, 6, 10, 10],
+            [2, 6, 9, 9],
             id="exponential, capped",
         ),
         pytest.param(
-            {"type": "Exponential", "initial": "2s", "max": "2s"}, [2] * 4, id="capped at once"
+            {"type": "Exponential", "initial": "2s", "max": "2s"}, [1.8] * 4, id="capped at once"
         ),
         pytest.param(
             {"type": "Exponential", "initial": "2s", "factor": 1}, [2] * 4, id="does not grow"
@@ -88,6 +88,29 @@ def test_jitter_stays_within_its_bounds(backoff: dict[str, Any], low: float, hig
     longest = made.pause(1, lambda: ALMOST_ONE)
     assert longest.total_seconds() == pytest.approx(high)
     assert longest <= timedelta(seconds=high)
+
+
+@pytest.mark.parametrize("jitter", [0.2, 1])
+@pytest.mark.parametrize(
+    ("initial", "attempt"),
+    [
+        pytest.param("10s", 1, id="capped at once"),
+        pytest.param("5s", 2, id="just grown to the cap"),
+        pytest.param("4s", 3, id="grown beyond the cap"),
+        pytest.param("1s", 1000, id="long at the cap"),
+    ],
+)
+def test_at_the_cap_pauses_get_shorter_only_and_differ(
+    initial: str, attempt: int, jitter: float
+) -> None:
+    made = policy(type="Exponential", initial=initial, max="10s", jitter=jitter)
+    numbers = (0.0, 0.25, 0.5, 0.75, ALMOST_ONE)
+    random = iter(numbers).__next__
+    pauses = [made.pause(attempt, random) for _ in numbers]
+    most, least = 10 * SECOND, 10 * SECOND * (1 - jitter)
+    assert all(least <= pause <= most for pause in pauses)
+    assert (max(pauses), min(pauses)) == (most, least)
+    assert len(set(pauses)) == len(numbers)
 
 
 @given(

@@ -79,10 +79,18 @@ class FakeBroker:
         return tag.session == self.session
 
     async def publish_copy(
-        self, exchange: str, key: Callable[[], str], delivery: Delivery, headers: Any
+        self,
+        exchange: str,
+        key: Callable[[], str],
+        delivery: Delivery,
+        headers: Any,
+        *,
+        insist: bool = True,
     ) -> None:
         self.publishing.set()
         await self.go.wait()
+        if not (insist or self.is_current(delivery.tag)):
+            raise BrokerError("the connection was lost")
         if self.over:
             raise BrokerError("the connection was lost while draining")
         self.published.append(Published(exchange, key(), delivery.message_id, dict(headers)))
@@ -92,12 +100,16 @@ class FakeBroker:
 
 
 class FakeAttempts:
-    """Claims as told, and settles as told or else by the outcome."""
+    """Claims as told, and settles as told or else by the outcome.
+
+    released: what was claimed and then not started.
+    """
 
     def __init__(self) -> None:
         self.claims: list[Claim] = []
         self.settlements: list[Settlement] = []
         self.finished: list[Outcome] = []
+        self.released: list[Claimed] = []
         self.answers = asyncio.Event()
         self.answers.set()
 
@@ -107,6 +119,9 @@ class FakeAttempts:
             return self.claims.pop(0)
         attempt = Attempt(message.uid, 0, 1, NOW, ME)
         return Claimed(attempt, announced=True, path=Path.CAREFUL)
+
+    def release(self, claimed: Claimed) -> None:
+        self.released.append(claimed)
 
     async def finish(
         self, _message: TaskMessage, _attempt: Attempt, outcome: Outcome, _seconds: float
@@ -143,6 +158,7 @@ class Bench:
     """A worker between fakes.
 
     retry: the TaskQueue's policy. attempts: instead of the fake ones. random: for jitter.
+    slots: how many handlers run at once.
     """
 
     def __init__(
@@ -150,9 +166,10 @@ class Bench:
         retry: RetryPolicy = ONCE,
         attempts: Attempts | None = None,
         random: Callable[[], float] = lambda: 0.5,
+        slots: int = 1,
     ) -> None:
         self.broker, self.attempts, self.runner = FakeBroker(), FakeAttempts(), FakeRunner()
-        place = Place(cluster="c", namespace="ns", taskqueue="q", slots=1, timeout=9, retry=retry)
+        place = Place("c", "ns", "q", slots=slots, timeout=9, retry=retry)
         self.worker = Worker(
             place,
             cast(Broker, self.broker),

@@ -1,11 +1,14 @@
 """Copies of messages are published until the broker has them."""
 
+import asyncio
 from datetime import UTC, datetime
 from typing import Any, cast
 
 import pika
 import pytest
 
+from taskqueue_api.names import DEAD_LETTER_EXCHANGE, DELAY_EXCHANGE
+from taskqueue_api.rabbitmq import Version
 from taskqueue_worker.broker import Broker
 from taskqueue_worker.deliveries import Delivery, Tag
 from taskqueue_worker.session import BrokerError, Session, UnroutableError
@@ -14,11 +17,14 @@ STAMP = int(datetime(2026, 1, 1, tzinfo=UTC).timestamp())
 
 
 class FakeSession:
-    """Publishes, after the errors that it is told to raise."""
+    """Publishes, after the errors that it is told to raise. version: RabbitMQ's."""
 
     can_publish = True
+    version: Version = (4, 3)
 
     def __init__(self, *errors: BrokerError) -> None:
+        self.number = 1
+        self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.errors = list(errors)
         self.sent: list[tuple[str, str, bytes, pika.BasicProperties]] = []
         self.tries = 0
@@ -110,3 +116,67 @@ async def test_a_copy_that_can_never_be_published_is_an_error(tmp_path: Any) -> 
     with pytest.raises(BrokerError, match="while draining"):
         await broker.publish_copy("e", lambda: "k", delivery(), {})
     assert session.sent == []
+
+
+@pytest.mark.parametrize("closed", [True, False], ids=["lost", "another one"])
+async def test_a_copy_is_left_to_the_message_that_comes_again_unless_it_is_insisted_on(
+    tmp_path: Any, *, closed: bool
+) -> None:
+    session = FakeSession()
+    if closed:
+        session.lost.set_result("gone")
+    else:
+        session.number = 2
+    broker = broker_with(session, tmp_path)
+    with pytest.raises(BrokerError, match="comes again"):
+        await broker.publish_copy("e", lambda: "k", delivery(), {}, insist=False)
+    assert session.sent == []
+    await broker.publish_copy("e", lambda: "k", delivery(), {}, insist=True)
+    assert len(session.sent) == 1
+
+
+async def test_a_copy_of_a_message_that_is_still_ours_needs_no_insisting(tmp_path: Any) -> None:
+    session = FakeSession(BrokerError("no confirm"))
+    broker = broker_with(session, tmp_path)
+    await broker.publish_copy("e", lambda: "k", delivery(), {}, insist=False)
+    assert (session.tries, len(session.sent)) == (2, 1)
+
+
+async def test_a_copy_is_not_tried_again_once_its_connection_is_lost(tmp_path: Any) -> None:
+    broker = broker_with(FakeSession(), tmp_path)
+    later = FakeSession()
+    later.number = 2
+
+    class Breaking(FakeSession):
+        """Is lost, with another in its place, while it publishes."""
+
+        async def publish(self, *_: Any) -> None:
+            broker._session = cast(Session, later)
+            raise BrokerError("lost")
+
+    broker._session = cast(Session, Breaking())
+    with pytest.raises(BrokerError, match="comes again"):
+        await broker.publish_copy("e", lambda: "k", delivery(), {}, insist=False)
+    assert later.sent == []
+
+
+@pytest.mark.parametrize(
+    ("exchange", "version", "priority", "expected"),
+    [
+        pytest.param(DELAY_EXCHANGE, (4, 0), 9, 4, id="ladder of 4.0"),
+        pytest.param(DELAY_EXCHANGE, (4, 0), 2, 2, id="low anyway"),
+        pytest.param(DELAY_EXCHANGE, (4, 0), None, None, id="none"),
+        pytest.param(DELAY_EXCHANGE, (4, 3), 9, 9, id="ladder of 4.3"),
+        pytest.param(DELAY_EXCHANGE, (3, 13), 9, 9, id="ladder of 3.13"),
+        pytest.param(DEAD_LETTER_EXCHANGE, (4, 0), 9, 9, id="dead letter"),
+    ],
+)
+async def test_a_copy_loses_a_high_priority_on_the_ladder_where_that_would_block_it(
+    tmp_path: Any, exchange: str, version: Version, priority: int | None, expected: int | None
+) -> None:
+    session = FakeSession()
+    session.version = version
+    original = delivery(priority=priority)
+    await broker_with(session, tmp_path).publish_copy(exchange, lambda: "k", original, {})
+    assert session.sent[0][3].priority == expected
+    assert original.properties.priority == priority

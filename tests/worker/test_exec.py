@@ -5,12 +5,13 @@ import contextlib
 import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
 from taskqueue_worker.outcomes import Failure, Outcome, Success
-from taskqueue_worker.processes import Launcher, LauncherError
-from taskqueue_worker.runners import Job, build_runner
+from taskqueue_worker.processes import Launcher, LauncherError, StartError
+from taskqueue_worker.runners import ExecRunner, Job, build_runner
 
 
 @contextlib.asynccontextmanager
@@ -164,3 +165,27 @@ async def test_a_command_that_goes_away_later_fails_its_task(tmp_path: Path) -> 
     assert outcome.type == "CommandNotFound"
     assert outcome.permanent
     assert os.strerror(2) in outcome.message
+
+
+@pytest.mark.parametrize(
+    ("error", "error_type", "permanent"),
+    [
+        pytest.param(StartError("no", permanent=True), "CommandNotFound", True, id="not there"),
+        pytest.param(StartError("no", permanent=False), "CommandNotStarted", False, id="no room"),
+        pytest.param(StartError("no"), "CommandNotStarted", False, id="no launcher"),
+    ],
+)
+async def test_a_command_that_cannot_be_started_is_tried_again_if_that_may_pass(
+    error: StartError, error_type: str, permanent: bool
+) -> None:
+    class Refusing:
+        """A launcher that starts nothing."""
+
+        async def launch(self, *_: Any) -> None:
+            raise error
+
+    job = Job("h", b"", 5, "u", 1, "ns", "t", "q")
+    outcome = await ExecRunner(cast(Launcher, Refusing())).run(job)
+    assert isinstance(outcome, Failure)
+    assert (outcome.type, outcome.permanent) == (error_type, permanent)
+    assert outcome.message == "the command cannot be started: no"

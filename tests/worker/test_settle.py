@@ -51,14 +51,20 @@ RETRYING = replace(
             replace(RETRYING, uid=TaskUid("uid-2")), Acknowledge(), id="retried, another Task"
         ),
         pytest.param(
-            replace(RETRYING, next_attempt_time=None), Acknowledge(), id="retried at no time"
+            replace(RETRYING, next_attempt_time=None),
+            Acknowledge(ended=False),
+            id="retried at no time",
         ),
-        pytest.param(replace(RETRYING, phase="Running"), Acknowledge(), id="the next one runs"),
+        pytest.param(
+            replace(RETRYING, phase="Running"), Acknowledge(ended=False), id="the next one runs"
+        ),
         pytest.param(None, Acknowledge(), id="gone"),
         pytest.param(replace(FAILED, uid=TaskUid("uid-2")), Acknowledge(), id="another Task"),
         pytest.param(replace(FAILED, run=1), Acknowledge(), id="another run"),
         pytest.param(
-            replace(FAILED, phase="Running"), Acknowledge(), id="taken over by another worker"
+            replace(FAILED, phase="Running"),
+            Acknowledge(ended=False),
+            id="taken over by another worker",
         ),
     ],
 )

@@ -7,12 +7,12 @@ from typing import Any, cast
 
 import pytest
 
-from taskqueue_api.messages import TaskHeaders
+from taskqueue_api.messages import TaskHeaders, TaskUid
 from taskqueue_worker.attempts import Claimed, Held, Settled
 from taskqueue_worker.claim import Path
 from taskqueue_worker.deliveries import Tag
 from taskqueue_worker.outcomes import Success, failure, final
-from taskqueue_worker.settle import DeadLetter
+from taskqueue_worker.settle import Acknowledge, DeadLetter
 from taskqueue_worker.statuses import Attempt
 from tests.worker.bench import ME, NOW, Bench
 
@@ -120,6 +120,22 @@ async def test_a_held_task_is_kept_and_leaves_the_slot_free(bench: Bench) -> Non
     assert bench.broker.returned == []
 
 
+async def test_a_message_that_may_be_needed_again_is_not_taken_for_done(bench: Bench) -> None:
+    # A late outcome is refused since another worker runs it; and that one is lost later.
+    bench.attempts.settlements = [Acknowledge(ended=False)]
+    bench.runner.go.set()
+    bench.deliver(1)
+    await bench.settled()
+    assert bench.broker.acked == [Tag(1, 1)]
+    bench.deliver(2, redelivered=True)
+    await bench.settled()
+    assert len(bench.runner.jobs) == 2
+    assert bench.broker.acked == [Tag(1, 1), Tag(1, 2)]
+    bench.deliver(3, redelivered=True)  # that one had ended
+    assert len(bench.runner.jobs) == 2
+    assert bench.broker.acked[2:] == [Tag(1, 3)]
+
+
 async def test_a_foreign_message_is_set_aside(bench: Bench) -> None:
     headers = TaskHeaders("other", "ns", "t", NOW, 0, 1, 1, timedelta(seconds=5)).to_amqp()
     bench.deliver(1, headers=headers)
@@ -152,15 +168,54 @@ async def test_draining_gives_back_what_waits_and_finishes_what_runs(bench: Benc
     assert bench.broker.returned == [Tag(1, 2), Tag(1, 3)]
 
 
-async def test_draining_does_not_wait_for_a_claim_that_gets_no_answer(bench: Bench) -> None:
+async def test_draining_does_not_wait_long_for_a_claim_that_gets_no_answer(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("taskqueue_worker.worker._CLAIM_SECONDS", 0.2)
     bench.attempts.answers.clear()
     bench.deliver(1)
     await asyncio.sleep(0)
-    await bench.worker.drain(60)
+    draining = asyncio.create_task(bench.worker.drain(60))
+    await asyncio.sleep(0.05)
+    assert bench.broker.returned == []
+    await draining
     assert bench.broker.returned == [Tag(1, 1)]
     bench.attempts.answers.set()
     await asyncio.sleep(0)
     assert bench.runner.jobs == []
+    # Or no slot of this process could ever claim it again.
+    assert [claimed.attempt.uid for claimed in bench.attempts.released] == ["uid-1"]
+
+
+async def test_draining_runs_what_a_claim_on_its_way_gets_in_time(bench: Bench) -> None:
+    bench.attempts.answers.clear()
+    bench.runner.go.set()
+    bench.deliver(1)
+    await asyncio.sleep(0)
+    draining = asyncio.create_task(bench.worker.drain(5))
+    await asyncio.sleep(0)
+    bench.attempts.answers.set()
+    await draining
+    assert len(bench.runner.jobs) == 1
+    assert (bench.broker.acked, bench.broker.returned) == ([Tag(1, 1)], [])
+    assert bench.attempts.released == []
+
+
+async def test_draining_gives_back_and_releases_a_claim_that_nobody_knows_of(
+    bench: Bench,
+) -> None:
+    claimed = Claimed(Attempt(TaskUid("uid-1"), 0, 1, NOW, ME), announced=False, path=Path.PLAIN)
+    bench.attempts.claims = [claimed]
+    bench.attempts.answers.clear()
+    bench.deliver(1)
+    await asyncio.sleep(0)
+    draining = asyncio.create_task(bench.worker.drain(5))
+    await asyncio.sleep(0)
+    bench.attempts.answers.set()
+    await draining
+    assert bench.runner.jobs == []
+    assert bench.broker.returned == [Tag(1, 1)]
+    assert bench.attempts.released == [claimed]
 
 
 async def test_draining_ends_in_time_and_acknowledges_nothing_unfinished(bench: Bench) -> None:

@@ -3,18 +3,21 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 import pytest
 from prometheus_client import REGISTRY
 
+from taskqueue_api.messages import TaskUid
 from taskqueue_api.retries import RetryPolicy, parse_policy
 from taskqueue_worker.api import ApiServer, Written
 from taskqueue_worker.attempts import Attempts, Settled
 from taskqueue_worker.deliveries import Tag
 from taskqueue_worker.outcomes import Success, failure, final
 from taskqueue_worker.settle import PublishNext
+from taskqueue_worker.statuses import TaskView
 from tests.worker.api_server import FakeApi
 from tests.worker.bench import ME, Bench
 
@@ -181,6 +184,58 @@ async def test_the_headers_of_the_next_attempt_are_those_of_the_task(bench: Benc
     assert sent.headers == original | {"x-tq-attempt": 2}
 
 
+async def test_a_task_that_one_slot_runs_is_not_run_by_another_for_a_later_message() -> None:
+    # Taken over from a lost worker by the message of attempt 1, it runs as attempt 2 here. The
+    # message of attempt 2 comes as well, published before the worker was lost.
+    lost = TaskView(
+        uid=TaskUid("uid-1"),
+        resource_version="7",
+        phase="Running",
+        run=0,
+        attempts=1,
+        dispatches=1,
+        start_time=None,
+        worker={"pod": "gone", "podUid": "x", "instance": "x"},
+        error_type="",
+        error_message="",
+    )
+    ours = replace(lost, attempts=2, worker=ME.to_status())
+    api = FakeApi([lost, ours], [Written(), Written(), Written()])
+    bench = Bench(attempts=attempts_of(api, IMMEDIATE), slots=2)
+    async with running(bench):
+        bench.runner.outcome = Success(None)
+        bench.runner.go.clear()
+        bench.deliver(1, redelivered=True)
+        await bench.runner.started.wait()
+        bench.deliver(2, headers=fresh_headers(api) | {"x-tq-attempt": 2})
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert api.reads == []
+        assert [job.attempt for job in bench.runner.jobs] == [2]
+        assert bench.broker.acked == []
+        bench.runner.go.set()
+        await bench.settled()
+    assert bench.broker.acked == [Tag(1, 1)]
+    assert [patch["/status/attempts"] for patch in api.patches] == [2, 2]
+
+
+async def test_the_next_attempt_of_a_task_is_published_though_its_connection_is_lost(
+    bench: Bench,
+) -> None:
+    bench.attempts.settlements = [PublishNext(2, PAST)]
+    bench.broker.go.clear()
+    bench.deliver(1)
+    await bench.broker.publishing.wait()
+    bench.broker.session = 2
+    bench.worker.lost(1)
+    bench.deliver(2, session=2, redelivered=True)
+    bench.broker.go.set()
+    await bench.settled()
+    assert len(bench.runner.jobs) == 1
+    assert [item.attempt for item in bench.broker.published] == [2]
+    assert bench.broker.acked == [Tag(2, 2)]
+
+
 async def test_draining_waits_for_the_next_attempt_to_be_published(bench: Bench) -> None:
     bench.attempts.settlements = [PublishNext(2, PAST)]
     bench.broker.go.clear()
@@ -290,6 +345,29 @@ async def test_the_handler_of_an_outside_message_has_a_say(
     bench.deliver(1, **outside())
     await bench.settled()
     assert bench.published == [published]
+
+
+@pytest.mark.parametrize(
+    ("attempt", "exchange"),
+    [
+        pytest.param(1, "taskqueue.delay.25", id="next attempt"),
+        pytest.param(3, "taskqueue.dlx", id="dead letter"),
+    ],
+)
+async def test_an_outside_message_whose_connection_is_lost_is_not_published_twice(
+    bench: Bench, attempt: int, exchange: str
+) -> None:
+    bench.broker.go.clear()
+    bench.deliver(1, **outside(attempt))
+    await bench.broker.publishing.wait()
+    bench.broker.session = 2
+    bench.worker.lost(1)
+    bench.broker.go.set()
+    # It comes again, to this worker or another, which runs and publishes it.
+    bench.deliver(2, session=2, redelivered=True, **outside(attempt))
+    await bench.settled()
+    assert [item.exchange for item in bench.broker.published] == [exchange]
+    assert bench.broker.acked == [Tag(2, 2)]
 
 
 async def test_an_outside_message_that_succeeds_at_last_is_acknowledged(bench: Bench) -> None:

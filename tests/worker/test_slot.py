@@ -1,0 +1,55 @@
+"""How a slot takes what a handler raises; the whole of it is in test_python_slots.py."""
+
+from collections.abc import Awaitable
+from typing import Any
+
+import pytest
+
+from taskqueue_worker import slot
+from taskqueue_worker.outcomes import Outcome, failure
+from taskqueue_worker.sdk import Registry, Retry
+
+
+class Plain(Retry):
+    """Adds nothing."""
+
+
+class Forgetful(Retry):
+    """Never calls the class that it is made of."""
+
+    def __init__(self, code: int) -> None:
+        Exception.__init__(self, f"code {code}")
+
+
+class Careful(Retry):
+    """Calls it."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(f"code {code}", after=5)
+
+
+def run(error: Exception) -> Outcome:
+    """Return the outcome of a handler that raises this."""
+
+    def handler(payload: Any) -> None:
+        raise error
+
+    def finish(_: Awaitable[Any]) -> Any:
+        raise AssertionError("it is no coroutine")
+
+    registry = Registry()
+    registry.add("a", handler)
+    return slot._run({"handler": "a"}, b"null", registry.handlers, finish)
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        pytest.param(Retry("later", after=2), failure("Retry", "later", after=2), id="itself"),
+        pytest.param(Plain("later", after=2), failure("Retry", "later", after=2), id="plain"),
+        pytest.param(Forgetful(7), failure("Retry", "code 7"), id="with its own __init__"),
+        pytest.param(Careful(7), failure("Retry", "code 7", after=5), id="calling ours"),
+    ],
+)
+def test_any_retry_is_one(error: Exception, expected: Outcome) -> None:
+    assert run(error) == expected
