@@ -59,11 +59,11 @@ class RetryPolicy:
         pause = self.initial
         if self.kind == "Exponential":
             pause = self._grown(attempt)
-            if pause >= self.most:
-                # Shorter only: were longer ones cut off, half of all pauses would be equal.
-                return self.most * (1 - self.jitter * random())
-        pause *= 1 + self.jitter * (2 * random() - 1)
-        return min(pause, self.most) if self.kind == "Exponential" else pause
+        shortest, longest = pause * (1 - self.jitter), pause * (1 + self.jitter)
+        if self.kind == "Exponential":
+            # Not cut off afterwards: of what was cut off, all pauses would be equal.
+            longest = min(longest, self.most)
+        return shortest + (longest - shortest) * random()
 
     def _grown(self, attempt: int) -> timedelta:
         growth = self.factor ** min(attempt - 1, _GROWTHS)

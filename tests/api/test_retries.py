@@ -113,6 +113,12 @@ def test_at_the_cap_pauses_get_shorter_only_and_differ(
     assert len(set(pauses)) == len(numbers)
 
 
+@pytest.mark.parametrize("share", [0.0, 0.25, 0.5, 0.75, ALMOST_ONE])
+def test_just_below_the_cap_no_two_pauses_are_equal(share: float) -> None:
+    made = policy(type="Exponential", initial="512s", max="600s", jitter=1)
+    assert made.pause(1, lambda: share) == timedelta(seconds=600) * share
+
+
 @given(
     st.sampled_from(KINDS),
     st.integers(100, 604_800_000),

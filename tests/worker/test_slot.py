@@ -1,6 +1,7 @@
 """How a slot takes what a handler raises; the whole of it is in test_python_slots.py."""
 
 from collections.abc import Awaitable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -19,6 +20,14 @@ class Forgetful(Retry):
 
     def __init__(self, code: int) -> None:
         Exception.__init__(self, f"code {code}")
+
+
+class Careless(Retry):
+    """Sets what is no time to wait."""
+
+    def __init__(self, after: Any) -> None:
+        Exception.__init__(self, "careless")
+        self.after = after
 
 
 class Careful(Retry):
@@ -48,6 +57,11 @@ def run(error: Exception) -> Outcome:
         pytest.param(Retry("later", after=2), failure("Retry", "later", after=2), id="itself"),
         pytest.param(Plain("later", after=2), failure("Retry", "later", after=2), id="plain"),
         pytest.param(Forgetful(7), failure("Retry", "code 7"), id="with its own __init__"),
+        pytest.param(Careless(-1), failure("Retry", "careless"), id="in the past"),
+        pytest.param(Careless("soon"), failure("Retry", "careless"), id="no number"),
+        pytest.param(
+            Careless(timedelta(seconds=3)), failure("Retry", "careless", after=3), id="timedelta"
+        ),
         pytest.param(Careful(7), failure("Retry", "code 7", after=5), id="calling ours"),
     ],
 )

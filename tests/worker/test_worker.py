@@ -168,6 +168,19 @@ async def test_draining_gives_back_what_waits_and_finishes_what_runs(bench: Benc
     assert bench.broker.returned == [Tag(1, 2), Tag(1, 3)]
 
 
+async def test_what_turns_out_to_be_held_while_draining_is_given_back(bench: Bench) -> None:
+    bench.attempts.answers.clear()
+    bench.attempts.claims = [Held()]
+    bench.deliver(1)
+    await asyncio.sleep(0)
+    draining = asyncio.create_task(bench.worker.drain(5))
+    await asyncio.sleep(0)
+    bench.attempts.answers.set()
+    await draining
+    assert bench.broker.returned == [Tag(1, 1)]
+    assert bench.runner.jobs == []
+
+
 async def test_draining_does_not_wait_long_for_a_claim_that_gets_no_answer(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -121,7 +121,7 @@ def _run(
         if inspect.isawaitable(result):
             result = finish(result)
     except Retry as error:
-        return failure("Retry", _words(error), after=error.after)
+        return failure("Retry", _words(error), after=_seconds(error))
     except Reject as error:
         return final("Rejected", _words(error))
     except SystemExit as error:
@@ -152,6 +152,14 @@ def _explain(error: ValueError) -> str:
         for entry in entries
     ]
     return "; ".join(lines)
+
+
+def _seconds(error: Retry) -> float | None:
+    """Return how long a handler asks to wait; None: by the policy, as for what cannot be meant."""
+    try:
+        return Retry(after=error.after).after  # a subclass may have set anything
+    except (TypeError, ValueError):
+        return None
 
 
 def _words(error: BaseException) -> str:

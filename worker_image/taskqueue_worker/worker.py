@@ -128,14 +128,18 @@ class Worker:
         await self._broker.stop_consuming()
         for entry in self._inflight.held(State.WAITING, State.PARKED):
             self._give_back(entry)
-        await self._wait_while(lambda: self._inflight.held(State.CLAIMING), _CLAIM_SECONDS)
+        deadline = time.monotonic() + seconds
+        await self._wait_while(
+            lambda: self._inflight.held(State.CLAIMING), min(_CLAIM_SECONDS, seconds / 2)
+        )
         # A claim that waits for the API server could outlast the grace; what it would have
         # started can start elsewhere.
         for entry in self._inflight.held(State.CLAIMING):
             self._give_back(entry)
         _log.info("draining", extra={"active": len(self._inflight.held(State.ACTIVE))})
         await self._wait_while(
-            lambda: self._inflight.held(State.ACTIVE) or self._background, seconds
+            lambda: self._inflight.held(State.ACTIVE) or self._background,
+            deadline - time.monotonic(),
         )
         unfinished = len(self._inflight.held(State.ACTIVE))
         _log.info("drained", extra={"unfinished": unfinished})
@@ -297,6 +301,9 @@ class Worker:
     # Waiting for another worker
 
     def _park(self, entry: Entry) -> None:
+        if self._draining:
+            self._give_back(entry)
+            return
         parked = len(self._inflight.held(State.PARKED))
         entry.state = State.PARKED
         entry.parkings += 1

@@ -65,9 +65,6 @@ class FakeBrokers(Brokers):
     def link_of(self, key: QueueKey) -> Link | None:
         return self.link if key in self.used else None
 
-    def users_of(self, link: Link) -> list[QueueKey]:  # noqa: ARG002 - there is one only
-        return sorted(self.used)
-
     def release(self, key: QueueKey) -> None:
         self.used.discard(key)
 
