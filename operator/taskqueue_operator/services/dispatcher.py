@@ -1,16 +1,8 @@
-"""Publishes waiting Tasks: each once, as far as one process can know.
+"""Knows every Task that waits, and the queue that each waits for.
 
 A Task enters when it is seen Pending or Retrying and leaves when it is seen in another phase or
 gone. The worker whose attempt failed has published the next one itself; from here it goes out
-only when that message is lost. In between a Task is in one of these places:
-
-    waiting   its queue's gate is closed, or its turn has not come
-    in flight published, RabbitMQ has not confirmed yet
-    out       confirmed: it is the broker's now
-    again     it may or may not be in the queue; a second publication is announced in its
-              status, and 10 s later it goes back to `waiting`
-    refused   it can never be run, and is being told so
-    reading   its turn has come, and its payload was not kept
+only when that message is lost.
 """
 
 import asyncio
@@ -21,28 +13,17 @@ from datetime import datetime
 from typing import Any
 
 from taskqueue_api.messages import TaskUid
-from taskqueue_api.names import work_queue
 from taskqueue_operator import metrics
-from taskqueue_operator.broker.publisher import Publisher, Verdict
 from taskqueue_operator.domain.dispatching import (
-    Publication,
     QueueKey,
     WaitingTask,
-    build_headers,
     decide_dispatched_through,
-    decide_publication,
-    decide_refusal,
     is_overdue,
     read_task,
-    remaining_delay,
 )
-from taskqueue_operator.domain.topology import route
-from taskqueue_operator.errors import BrokerError
-from taskqueue_operator.services.lanes import Entry, Flight, Gate, Lane, Place, missing_queue
+from taskqueue_operator.services.lanes import Entry, Gate, Lane, Place, missing_queue
+from taskqueue_operator.services.publishing import Publishing
 from taskqueue_operator.services.task_writer import TaskWriter
-
-WINDOW = 200
-"""Unconfirmed publications per queue."""
 
 CONFIRM_SECONDS = 30.0
 """A queue that confirms nothing for so long has no leader; its channel is given up."""
@@ -50,9 +31,6 @@ CONFIRM_SECONDS = 30.0
 LIST_SECONDS = 30.0
 """A list has ended when nothing of it came for so long. It comes in chunks by name, so that until
 then there may be older Tasks than any that we know."""
-
-HELD_BYTES_MAX = 64 * 1024 * 1024
-"""Payloads of waiting Tasks that are kept in memory; others are read again in their turn."""
 
 logger = logging.getLogger(__name__)
 
@@ -74,15 +52,19 @@ class Dispatcher:
         writer: TaskWriter,
         on_trouble: Callable[[QueueKey], None],
     ) -> None:
-        self._cluster_uid = cluster_uid
-        self._started = started
         self._now = now
         self._writer = writer
         self._on_trouble = on_trouble
+        self._publishing = Publishing(
+            cluster_uid=cluster_uid,
+            started=started,
+            now=now,
+            writer=writer,
+            on_left=self.task_left,
+            on_trouble=self._trouble,
+        )
         self._lanes: dict[QueueKey, Lane] = {}
         self._queue_of: dict[TaskUid, QueueKey] = {}
-        self._stopping = False
-        self._held_bytes = 0
         self._listed_at = float("-inf")
 
     def task_waiting(self, body: dict[str, Any], *, listed: bool) -> None:
@@ -103,9 +85,9 @@ class Dispatcher:
         entry = Entry(task, Place.WAITING, now)
         lane.entries[uid] = entry
         if task.retrying and not listed:
-            self._out(entry)
+            self._publishing.out(entry)
         else:
-            self._wait(lane, entry)
+            self._publishing.wait(lane, entry)
 
     def task_left(self, uid: TaskUid) -> None:
         """Forget a Task that is gone or waits no longer."""
@@ -116,7 +98,7 @@ class Dispatcher:
         lane.entries.pop(uid, None)
         lane.reading.discard(uid)
         if uid in lane.waiting:
-            self._take(lane, uid)
+            self._publishing.take(lane, uid)
         self._writer.forget(uid)
         if not lane.entries and lane.gate.reason == "QueueNotFound":
             self._drop(lane)
@@ -151,7 +133,7 @@ class Dispatcher:
         """Keep a queue's Tasks back; they are told why."""
         lane = self._lane(key)
         lane.gate = replace(lane.gate, link=None, reason=reason, message=message)
-        self._tell_held(lane)
+        self._publishing.tell_held(lane)
 
     def close_queue(self, key: QueueKey) -> None:
         """Take note that a TaskQueue is gone."""
@@ -164,7 +146,7 @@ class Dispatcher:
             return
         # Its queue in RabbitMQ is gone, or will be: whatever was published is unsure now.
         self.queue_lost(key)
-        self._tell_held(lane)
+        self._publishing.tell_held(lane)
 
     def queue_lost(self, key: QueueKey) -> None:
         """Publish again what was in a queue that had disappeared from RabbitMQ."""
@@ -186,7 +168,7 @@ class Dispatcher:
             text = "%s in RabbitMQ was gone: %d Tasks are published again"
             logger.warning(text, what, len(lost), extra=fields)
         for entry in lost:
-            self._again(lane, entry)
+            self._publishing.again(lane, entry)
 
     def dispatched_through(self, key: QueueKey) -> datetime | None:
         """Return the moment before which all waiting Tasks of a queue are published.
@@ -220,7 +202,7 @@ class Dispatcher:
 
     def freeze(self) -> None:
         """Publish nothing more: another operator may be starting."""
-        self._stopping = True
+        self._publishing.stopping = True
 
     async def stop(self, seconds: float) -> None:
         """Publish nothing more and wait for what is in flight, at most `seconds`."""
@@ -238,7 +220,7 @@ class Dispatcher:
         lane = self._lanes.get(key)
         if lane is None:
             lane = self._lanes[key] = Lane(key, missing_queue(key))
-            lane.runner = asyncio.create_task(self._run(lane), name=f"dispatch {key}")
+            lane.runner = asyncio.create_task(self._publishing.run(lane), name=f"dispatch {key}")
         return lane
 
     def _drop(self, lane: Lane) -> None:
@@ -249,154 +231,8 @@ class Dispatcher:
             lane.publisher.close()
         metrics.TASKS_HELD.remove(*lane.key)
 
-    def _wait(self, lane: Lane, entry: Entry, *, keep: bool = False) -> None:
-        """Put a Task before the gate. keep: its payload whatever the budget."""
-        entry.place = Place.WAITING
-        size = len(entry.task.payload or b"")
-        if self._held_bytes + size > HELD_BYTES_MAX and not keep:
-            entry.task, size = replace(entry.task, payload=None), 0
-        self._held_bytes += size
-        lane.waiting[entry.task.uid] = entry
-        if lane.gate.link is None:
-            self._writer.held(entry.task, lane.gate.reason, lane.gate.message)
-        lane.wake.set()
-
-    def _take(self, lane: Lane, uid: TaskUid) -> Entry:
-        entry = lane.waiting.pop(uid)
-        self._held_bytes -= len(entry.task.payload or b"")
-        return entry
-
-    def _tell_held(self, lane: Lane) -> None:
-        for entry in lane.waiting.values():
-            self._writer.held(entry.task, lane.gate.reason, lane.gate.message)
-
-    async def _run(self, lane: Lane) -> None:
-        while True:
-            await lane.wake.wait()
-            lane.wake.clear()
-            metrics.TASKS_HELD.labels(*lane.key).set(len(lane.waiting))
-            while self._may_publish(lane):
-                try:
-                    publisher = await self._publisher(lane)
-                except BrokerError as error:
-                    self._trouble(lane, error.reason, str(error))
-                    break
-                self._publish_some(lane, publisher)
-                # Let confirms and events in between batches.
-                await asyncio.sleep(0)
-            metrics.TASKS_HELD.labels(*lane.key).set(len(lane.waiting))
-
-    def _may_publish(self, lane: Lane) -> bool:
-        return (
-            bool(lane.waiting)
-            and lane.gate.link is not None
-            and len(lane.in_flight) + len(lane.reading) < WINDOW
-            and not self._stopping
-        )
-
-    async def _publisher(self, lane: Lane) -> Publisher:
-        if lane.publisher is None or lane.publisher.fault:
-            link = lane.gate.link
-            if link is None:
-                raise BrokerError(lane.gate.reason, lane.gate.message)
-            lane.publisher = await Publisher.open(link)
-            lane.published_on = link
-        return lane.publisher
-
-    def _publish_some(self, lane: Lane, publisher: Publisher) -> None:
-        for _ in range(WINDOW):
-            if not self._may_publish(lane) or publisher.fault:
-                return
-            entry = self._take(lane, next(iter(lane.waiting)))
-            publication = decide_publication(
-                entry.task,
-                dispatched_through=lane.gate.dispatched_through,
-                delays_unsure=lane.gate.delays_unsure,
-                started=self._started,
-            )
-            if publication is Publication.KNOWN:
-                self._writer.published(entry.task)
-                self._out(entry)
-            elif publication is Publication.AGAIN:
-                self._again(lane, entry)
-            elif entry.task.payload is None:
-                self._read(lane, entry)
-            elif refusal := decide_refusal(entry.task, lane.gate.ceiling):
-                entry.place = Place.REFUSED
-                self._writer.refuse(entry.task, refusal)
-            else:
-                self._publish(lane, publisher, entry, entry.task.payload)
-
-    def _read(self, lane: Lane, entry: Entry) -> None:
-        entry.place = Place.READING
-        lane.reading.add(entry.task.uid)
-        self._writer.read(entry.task, lambda task: self._was_read(lane, entry, task))
-
-    def _was_read(self, lane: Lane, entry: Entry, task: WaitingTask | None) -> None:
-        lane.reading.discard(entry.task.uid)
-        if lane.entries.get(entry.task.uid) is not entry:
-            return  # it waits for another attempt by now, or for none
-        if task is None:
-            self.task_left(entry.task.uid)
-        else:
-            entry.task = task
-            self._wait(lane, entry, keep=True)
-
-    def _publish(self, lane: Lane, publisher: Publisher, entry: Entry, payload: bytes) -> None:
-        entry.place = Place.IN_FLIGHT
-        future = publisher.publish(
-            entry.task,
-            payload,
-            to=route(work_queue(*lane.key), remaining_delay(entry.task, self._now())),
-            headers=build_headers(entry.task, self._cluster_uid, lane.gate.ceiling).to_amqp(),
-        )
-        lane.in_flight[entry.task.uid] = Flight(asyncio.get_running_loop().time(), future)
-        future.add_done_callback(lambda done: self._settled(lane, entry, publisher, done.result()))
-
-    def _settled(self, lane: Lane, entry: Entry, publisher: Publisher, verdict: Verdict) -> None:
-        lane.in_flight.pop(entry.task.uid, None)
-        metrics.DISPATCHES.labels(*lane.key, verdict.value).inc()
-        lane.wake.set()
-        if lane.entries.get(entry.task.uid) is not entry or entry.place is not Place.IN_FLIGHT:
-            return  # a worker was quicker than the confirm, or the queue is known to be lost
-        if verdict is Verdict.CONFIRMED:
-            metrics.DISPATCH_SECONDS.observe(asyncio.get_running_loop().time() - entry.since)
-            self._writer.published(entry.task)
-            self._out(entry)
-        elif verdict is Verdict.UNROUTABLE:
-            self._trouble(
-                lane, "Unroutable", f"RabbitMQ has no queue '{work_queue(*lane.key)}' bound"
-            )
-            self._wait(lane, entry)
-        else:
-            self._again(lane, entry)
-            if publisher is lane.publisher:
-                fault = publisher.fault
-                reason = fault.reason if fault else "BrokerUnreachable"
-                self._trouble(lane, reason, str(fault or "RabbitMQ did not confirm"))
-
-    def _out(self, entry: Entry) -> None:
-        entry.place = Place.OUT
-        entry.task = replace(entry.task, payload=None)
-
-    def _again(self, lane: Lane, entry: Entry) -> None:
-        entry.place = Place.AGAIN
-        entry.task = replace(entry.task, payload=None)
-        self._writer.announce(entry.task, lambda task: self._announced(lane, entry, task))
-
-    def _announced(self, lane: Lane, entry: Entry, task: WaitingTask | None) -> None:
-        """Publish a Task again whose status says so by now, if it still waits."""
-        if lane.entries.get(entry.task.uid) is not entry or entry.place is not Place.AGAIN:
-            return
-        if task is None:
-            self.task_left(entry.task.uid)
-        else:
-            entry.task = task
-            entry.since = asyncio.get_running_loop().time()
-            self._wait(lane, entry)
-
     def _trouble(self, lane: Lane, reason: str, message: str) -> None:
-        """Close the gate, and have the queue looked at."""
+        """Close a queue's gate, and have the queue looked at."""
         if lane.gate.link is not None:
             self.hold(lane.key, reason, message)
             self._on_trouble(lane.key)

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from prometheus_client import REGISTRY
 
-from taskqueue_operator.services.dispatcher import WINDOW
+from taskqueue_operator.services.publishing import WINDOW
 from tests.operator.builders import KEY, NOW, build_task
 from tests.operator.clock import settle
 from tests.operator.rabbit import FakeLink
@@ -220,7 +220,7 @@ async def test_the_lane_of_a_deleted_taskqueue_goes_with_its_last_task(world: Wo
 async def test_payloads_beyond_the_memory_for_them_are_read_again_in_their_turn(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("taskqueue_operator.services.dispatcher.HELD_BYTES_MAX", 30)
+    monkeypatch.setattr("taskqueue_operator.services.publishing.HELD_BYTES_MAX", 30)
     world.create("a", "b", "c")
     world.cluster.find("Task", "c")["status"]["phase"] = "Running"
     world.open()

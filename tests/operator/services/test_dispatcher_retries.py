@@ -241,7 +241,7 @@ async def test_an_announcement_that_comes_too_late_forgets_not_the_next_attempt(
 async def test_a_read_that_comes_too_late_forgets_not_the_next_attempt(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("taskqueue_operator.services.dispatcher.HELD_BYTES_MAX", 0)
+    monkeypatch.setattr("taskqueue_operator.services.publishing.HELD_BYTES_MAX", 0)
     gate = world.cluster.gates["get"] = asyncio.Event()
     world.open()
     world.create("a")
@@ -361,7 +361,7 @@ async def test_a_retried_task_is_never_refused(world: World) -> None:
 async def test_payloads_of_retried_tasks_beyond_the_memory_for_them_are_read_again(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("taskqueue_operator.services.dispatcher.HELD_BYTES_MAX", 30)
+    monkeypatch.setattr("taskqueue_operator.services.publishing.HELD_BYTES_MAX", 30)
     world.open()
     names = ("a", "b", "c")
     for name in names:
