@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # First what can run side by side, then what breaks things that all namespaces share.
 E2E := echo "== end-to-end tests, side by side" \
-	&& $(BIN)/python -m pytest e2e -m "not disruptive" --numprocesses 3 --dist loadfile \
+	&& $(BIN)/python -m pytest e2e -m "not disruptive" --numprocesses 5 --dist worksteal \
 	&& echo "== end-to-end tests that break what others need" \
 	&& $(BIN)/python -m pytest e2e -m disruptive
 CRD_FOLDERS := crds charts/taskqueue-operator/files/crds

@@ -63,9 +63,18 @@ class System:
         self.api.delete("Pod", SYSTEM_NAMESPACE, name_of(self.operator_pod()), grace=grace)
         self.wait_operator()
 
+    def fresh_operator_pod(self) -> Object:
+        """Return the operator's pod, a new one if it was ever restarted.
+
+        The kubelet restarts a container at once only the first time.
+        """
+        if restarts_of(self.operator_pod()):
+            self.delete_operator(force=True)
+        return self.operator_pod()
+
     def kill_operator(self) -> None:
         """Kill the operator's process, and wait until it has been restarted."""
-        pod = self.operator_pod()
+        pod = self.fresh_operator_pod()
         restarts = restarts_of(pod)
         kill_process(pod, "taskqueue_operator")
         wait_for(

@@ -16,8 +16,9 @@ from taskqueue_api.names import DELAY_EXCHANGE, delay_level
 
 SHORT = {"maxAttempts": 3, "backoff": {"type": "Fixed", "initial": "300ms", "jitter": 0}}
 MINUTE = {"maxAttempts": 2, "backoff": {"type": "Fixed", "initial": "60s", "jitter": 0}}
-LEVEL_OF_A_MINUTE = delay_level(9)
-"""Where a message with a delay of 60 s is first: 600 units of 100 ms are 512 and some."""
+HALF_A_MINUTE = {"maxAttempts": 2, "backoff": {"type": "Fixed", "initial": "30s", "jitter": 0}}
+LEVEL_OF_HALF_A_MINUTE = delay_level(8)
+"""Where a message with a delay of 30 s is first: 300 units of 100 ms are 256 and some."""
 
 
 @pytest.fixture(scope="module")
@@ -235,16 +236,16 @@ def test_a_worker_that_dies_before_it_publishes_the_next_attempt(space: Space) -
 @pytest.mark.disruptive
 def test_delayed_messages_that_are_lost_are_published_again(space: Space) -> None:
     """A queue of the ladder is deleted, with what waits in it, while no operator runs."""
-    space.apply(space.scenario_queue("lost", {"concurrency": 4}, retry=MINUTE))
+    space.apply(space.scenario_queue("lost", {"concurrency": 4}, retry=HALF_A_MINUTE))
     space.wait_queue("lost")
     names = [f"task-{n}" for n in range(5)]
     space.create_all(task(name, "lost", "flaky", payload={"failures": 1}) for name in names)
     due = {name: due_of(space.wait_task(name, "Retrying")) for name in names}
-    depth = partial(space.system.rabbit.depth, LEVEL_OF_A_MINUTE)
+    depth = partial(space.system.rabbit.depth, LEVEL_OF_HALF_A_MINUTE)
     space.wait("they wait in the ladder", lambda: (depth() or (0, 0))[0] >= len(names))
     space.system.scale_operator(0)
     with space.system.rabbit.channel() as channel:
-        channel.queue_delete(LEVEL_OF_A_MINUTE)
+        channel.queue_delete(LEVEL_OF_HALF_A_MINUTE)
     space.system.scale_operator(1)
     space.wait_tasks(len(names), seconds=150)
     assert count_runs(space.runs()) == dict.fromkeys(names, 2)

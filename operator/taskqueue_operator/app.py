@@ -24,6 +24,7 @@ from taskqueue_operator.services.children import Children
 from taskqueue_operator.services.cleanup import Cleanup
 from taskqueue_operator.services.counts import Counts
 from taskqueue_operator.services.credentials import Credentials
+from taskqueue_operator.services.definitions import Definitions
 from taskqueue_operator.services.dispatcher import Dispatcher
 from taskqueue_operator.services.requests import Requests
 from taskqueue_operator.services.status import StatusBoard
@@ -153,18 +154,26 @@ async def _run(settings: Settings, services: Services) -> None:
     for task in loops:
         task.add_done_callback(lambda done: _died(done, stop))
     signals = asyncio.create_task(_take_signals(services.dispatcher, ready, stop))
+    definitions = Definitions(services.cluster)
+    watching = asyncio.Event()
     server = await web.serve(
         lambda: [
-            *find_faults(loops),
+            *find_dead(loops),
+            *(find_unwatched() if watching.is_set() else []),
             *services.dispatcher.faults(),
             *services.brokers.faults(),
         ],
+        definitions.faults,
         ready.is_set,
     )
     # How Kopf names itself; else it asks for the user's name, and the pod's user has none.
     os.environ["POD_ID"] = settings.pod_name
-    logger.info("the operator watches %s", ", ".join(settings.watch_namespaces) or "all namespaces")
     try:
+        await definitions.wait(stop)
+        watching.set()
+        logger.info(
+            "the operator watches %s", ", ".join(settings.watch_namespaces) or "all namespaces"
+        )
         await kopf.operator(
             registry=_register(services, loops),
             settings=kopf_settings.build(),
@@ -195,11 +204,15 @@ def _register(services: Services, loops: list[asyncio.Task[None]]) -> kopf.Opera
     return registry
 
 
-def find_faults(loops: list[asyncio.Task[None]]) -> list[str]:
-    """Return what is dead: a watch or a loop of our own. A broker that is away is no fault."""
-    faults = [f"the {task.get_name()} is dead" for task in loops if task.done()]
+def find_dead(loops: list[asyncio.Task[None]]) -> list[str]:
+    """Return which loops of our own are dead. A broker that is away is no fault."""
+    return [f"the {task.get_name()} is dead" for task in loops if task.done()]
+
+
+def find_unwatched() -> list[str]:
+    """Return which of our kinds are watched no more."""
     alive = {task.get_name() for task in asyncio.all_tasks()}
-    return faults + [
+    return [
         f"{plural} are not watched"
         for plural in (TASKQUEUES, TASKS)
         if not any(name.startswith(f"watcher for {plural}.") and GROUP in name for name in alive)
@@ -238,19 +251,24 @@ async def _watch_dispatch(services: Services) -> None:
 
 
 async def _take_signals(dispatcher: Dispatcher, ready: asyncio.Event, stop: asyncio.Event) -> None:
-    """Take the signals from Kopf, once it has set its own handlers.
+    """Take the signals, and again from Kopf once it has set its own handlers.
 
-    Kopf takes seconds to stop; publishing has to end at once.
+    Kopf takes seconds to stop; publishing has to end at once. Before it starts nobody else takes
+    them, and the kernel keeps them from a container's first process that has no handler.
     """
 
     def end() -> None:
         dispatcher.freeze()
         stop.set()
 
+    def take() -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, end)
+
+    take()
     await ready.wait()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, end)
+    take()
 
 
 def _died(task: asyncio.Task[None], stop: asyncio.Event) -> None:

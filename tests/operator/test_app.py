@@ -1,8 +1,8 @@
-"""What /healthz calls dead."""
+"""What is called dead."""
 
 import asyncio
 
-from taskqueue_operator.app import find_faults
+from taskqueue_operator.app import find_dead, find_unwatched
 
 
 async def test_a_watch_that_has_ended_is_a_fault() -> None:
@@ -13,14 +13,14 @@ async def test_a_watch_that_has_ended_is_a_fault() -> None:
         )
         for plural in ("taskqueues", "tasks")
     )
-    assert find_faults([]) == []
+    assert find_unwatched() == []
     tasks.cancel()
     await asyncio.wait([tasks])
-    assert find_faults([]) == ["tasks are not watched"]
+    assert find_unwatched() == ["tasks are not watched"]
     queues.cancel()
 
 
 async def test_a_loop_of_our_own_that_has_ended_is_a_fault() -> None:
     ended = asyncio.create_task(asyncio.sleep(0), name="status writer")
     await ended
-    assert "the status writer is dead" in find_faults([ended])
+    assert find_dead([ended]) == ["the status writer is dead"]

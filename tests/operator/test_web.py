@@ -14,7 +14,8 @@ class World:
     """A server whose health can be set."""
 
     def __init__(self) -> None:
-        self.faults: list[str] = []
+        self.dead: list[str] = []
+        self.missing: list[str] = []
         self.ready = False
         self.runner: aiohttp_web.AppRunner
 
@@ -33,15 +34,25 @@ class World:
 @pytest.fixture
 async def world() -> AsyncIterator[World]:
     world = World()
-    world.runner = await web.serve(lambda: world.faults, lambda: world.ready, port=0)
+    world.runner = await web.serve(
+        lambda: world.dead, lambda: world.missing, lambda: world.ready, port=0
+    )
     yield world
     await world.runner.cleanup()
 
 
-async def test_healthz_names_what_is_dead(world: World) -> None:
-    assert await world.get("/healthz") == (200, "ok")
-    world.faults = ["the task writer is dead", "tasks are not watched"]
-    assert await world.get("/healthz") == (503, "the task writer is dead\ntasks are not watched")
+@pytest.mark.parametrize("path", ["/livez", "/healthz"])
+async def test_what_is_dead_is_named(world: World, path: str) -> None:
+    assert await world.get(path) == (200, "ok")
+    world.dead = ["the task writer is dead", "tasks are not watched"]
+    assert await world.get(path) == (503, "the task writer is dead\ntasks are not watched")
+
+
+async def test_what_no_restart_can_cure_is_no_reason_for_one(world: World) -> None:
+    world.missing = ["tasks are not defined"]
+    assert await world.get("/livez") == (200, "ok")
+    assert await world.get("/healthz") == (503, "tasks are not defined")
+    assert await world.get("/readyz") == (503, "tasks are not defined")
 
 
 async def test_readyz_waits_for_the_start(world: World) -> None:
@@ -59,4 +70,4 @@ async def test_metrics_are_ours(world: World) -> None:
 
 async def test_a_port_that_is_taken_is_said_so(world: World) -> None:
     with pytest.raises(OperatorError, match=f"port {world.port} for metrics and health is taken"):
-        await web.serve(list, lambda: True, port=world.port)
+        await web.serve(list, list, lambda: True, port=world.port)

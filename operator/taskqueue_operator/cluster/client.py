@@ -102,6 +102,14 @@ class ClusterClient:
         moment = parsedate_to_datetime(headers["Date"]).astimezone(UTC)
         return json.loads(body)["metadata"]["uid"], moment
 
+    async def served_kinds(self, api_version: str) -> set[str]:
+        """Return the plural names of the kinds that the API server has in a version of a group."""
+        try:
+            found = await self._json("GET", f"/apis/{api_version}")
+        except NotFoundError:
+            return set()
+        return {resource["name"] for resource in found.get("resources") or []}
+
     async def list_pods(self, namespace: str, labels: Mapping[str, str]) -> list[dict[str, Any]]:
         """Return the pods with these labels, at most one page, from the server's cache."""
         selector = ",".join(f"{key}={value}" for key, value in labels.items())

@@ -307,3 +307,11 @@ async def test_a_server_that_hangs_up_is_unavailable() -> None:
         await client.apply(build_taskqueue())
     await client.close()
     await runner.cleanup()
+
+
+async def test_served_kinds_are_those_of_the_version(server: Server, client: ClusterClient) -> None:
+    server.answer({"resources": [{"name": "tasks"}, {"name": "tasks/status"}]})
+    assert await client.served_kinds("taskqueue.dev/v1beta1") == {"tasks", "tasks/status"}
+    assert server.last["path"] == "/apis/taskqueue.dev/v1beta1"
+    server.answer({"message": "the server could not find the requested resource"}, status=404)
+    assert await client.served_kinds("taskqueue.dev/v1beta1") == set()
