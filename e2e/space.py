@@ -16,11 +16,12 @@ from e2e.recorder import Recorder, Run
 from e2e.system import RABBITMQ, System, is_ready, name_of
 from taskqueue_api import names
 from taskqueue_api.conditions import parse_time
+from taskqueue_api.task import FINISHED_PHASES
 
 WAIT_SECONDS = 90.0
 _CREATORS = 8
 _SHOWN = 15
-_FINISHED = ("Succeeded", "Failed")
+_FINISHED = FINISHED_PHASES
 
 T = TypeVar("T")
 

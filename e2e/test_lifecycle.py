@@ -82,7 +82,7 @@ def test_finished_task_says_how_it_went(space: Space) -> None:
 
 
 def test_long_task_is_shown_running(space: Space) -> None:
-    space.apply(space.scenario_queue("long"))
+    space.apply(space.scenario_queue("long", timeout="2m"))
     space.apply(task("long", "long", "hold"))
     body = space.wait_task("long", "Running")
     assert body["status"]["attempts"] == 1

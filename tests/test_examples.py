@@ -74,9 +74,11 @@ def build_queue(
         pytest.param(build_queue(), None, id="settled"),
         pytest.param(build_queue(generation=2), "demo is not reconciled", id="edited"),
         pytest.param(build_queue(ready="False"), "demo is not ready", id="not ready"),
-        pytest.param(build_queue(failed=0), "demo counts [1, 0]", id="counts"),
+        pytest.param(build_queue(failed=0), "demo counts [1, 0, 0]", id="counts"),
         pytest.param(
-            build_queue(succeeded=2, failed=0), "demo counts [2, 0]", id="counts of an earlier run"
+            build_queue(succeeded=2, failed=0),
+            "demo counts [2, 0, 0]",
+            id="counts of an earlier run",
         ),
         pytest.param(
             {"metadata": {"name": "demo", "generation": 1}}, "demo is not reconciled", id="new"

@@ -31,7 +31,7 @@ class HistorySpec(Model):
         "age is no reason to delete it.",
     )
     failed: Ttl | None = Field(
-        default=None, description="The same for a Task that has failed, at its last attempt."
+        default=None, description="The same for a Task that has failed, or was cancelled."
     )
     limit: Annotated[int, Field(ge=0, le=LIMIT_MOST)] | None = Field(
         default=None,

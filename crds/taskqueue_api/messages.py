@@ -4,6 +4,7 @@ The body is the payload as JSON. This module knows properties and headers as pla
 side turns them into its AMQP library's own.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -25,6 +26,10 @@ _RUN = "x-tq-run"
 _DISPATCHES = "x-tq-dispatches"
 _TIMEOUT = "x-tq-timeout-ms"
 _RETRY = "x-tq-retry"
+_DELAYED = "x-tq-delayed"
+_DEADLINE = "x-tq-deadline-ms"
+
+_UID_MAX = 64
 
 ATTEMPT_HEADER = "x-tq-attempt"
 ERROR_TYPE_HEADER = "x-tq-error-type"
@@ -45,6 +50,8 @@ class TaskHeaders:
     created: creation time of the Task, by the API server's clock, whole seconds.
     run, attempt, dispatches: which publication this is; attempt counts from 1.
     retry: the Task's own policy; None: its TaskQueue's.
+    delayed: whether its first attempt had to wait for a time.
+    deadline: no attempt may be started after it; None: at any time. Whole milliseconds.
     """
 
     cluster: str
@@ -56,10 +63,16 @@ class TaskHeaders:
     dispatches: int
     timeout: timedelta
     retry: str | None = None
+    delayed: bool = False
+    deadline: datetime | None = None
 
     def to_amqp(self) -> dict[str, Any]:
         """Return the AMQP header table."""
-        own = {} if self.retry is None else {_RETRY: self.retry}
+        own: dict[str, Any] = {} if self.retry is None else {_RETRY: self.retry}
+        if self.delayed:
+            own[_DELAYED] = True
+        if self.deadline is not None:
+            own[_DEADLINE] = int(self.deadline.timestamp() * 1000)
         return own | {
             _VERSION: MESSAGE_VERSION,
             _CLUSTER: self.cluster,
@@ -96,7 +109,26 @@ def parse_headers(table: Mapping[str, Any] | None) -> TaskHeaders | None:
         dispatches=_number(table, _DISPATCHES, least=1),
         timeout=timedelta(milliseconds=_number(table, _TIMEOUT)),
         retry=_policy(table),
+        delayed=table.get(_DELAYED) is True,
+        deadline=_deadline(table),
     )
+
+
+def encode_hint(uid: TaskUid) -> bytes:
+    """Return the body of the hint that a Task is to be stopped: look at it."""
+    return json.dumps({"cancel": uid}).encode()
+
+
+def parse_hint(body: bytes) -> TaskUid:
+    """Return the Task that a hint is about. Raises ValueError when it is none that we know."""
+    try:
+        value = json.loads(body)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    uid = value.get("cancel") if isinstance(value, dict) else None
+    if not isinstance(uid, str) or not 0 < len(uid) <= _UID_MAX:
+        raise ValueError("it must be an object with the UID of a Task as 'cancel'")
+    return TaskUid(uid)
 
 
 def read_attempt(table: Mapping[str, Any] | None) -> int:
@@ -118,6 +150,12 @@ def _policy(table: Mapping[str, Any]) -> str | None:
     return text
 
 
+def _deadline(table: Mapping[str, Any]) -> datetime | None:
+    if _DEADLINE not in table:
+        return None
+    return datetime.fromtimestamp(_number(table, _DEADLINE, most=2**43) / 1000, UTC)
+
+
 def _text(table: Mapping[str, Any], key: str) -> str:
     value = table.get(key)
     if not isinstance(value, str) or not value:
@@ -125,9 +163,9 @@ def _text(table: Mapping[str, Any], key: str) -> str:
     return value
 
 
-def _number(table: Mapping[str, Any], key: str, least: int = 0) -> int:
+def _number(table: Mapping[str, Any], key: str, least: int = 0, most: int = 2**37) -> int:
     value = table.get(key)
     # Beyond 2**37 seconds datetime overflows; no timeout is so long in milliseconds either.
-    if not isinstance(value, int) or isinstance(value, bool) or not least <= value < 2**37:
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value < most:
         raise BadHeadersError(f"header {key} must be a number from {least}, not {value!r}")
     return value

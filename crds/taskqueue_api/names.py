@@ -70,6 +70,12 @@ further level is not possible."""
 DELAY_MAX = DELAY_UNIT * (2**DELAY_LEVELS - 1)
 """The ladder's reach: 77 days."""
 
+NOT_BEFORE_MAX = timedelta(days=DELAY_MAX.days)
+"""How far ahead of its creation a Task may be told not to start."""
+
+CONTROL_EXCHANGE = "taskqueue.control"
+"""Topic exchange for hints to the workers of a queue, by the work queue's name."""
+
 QueueName = NewType("QueueName", str)
 """Name of a queue in RabbitMQ (not of a TaskQueue)."""
 
@@ -82,6 +88,15 @@ def work_queue(namespace: str, taskqueue: str) -> QueueName:
 def dead_letter_queue(namespace: str, taskqueue: str) -> QueueName:
     """Return the RabbitMQ queue that holds a TaskQueue's dead letters; also its routing key."""
     return QueueName(f"tqd.{namespace}.{taskqueue}")
+
+
+def control_queue(namespace: str, taskqueue: str, instance: str) -> QueueName:
+    """Return the RabbitMQ queue for hints to one life of one worker."""
+    return QueueName(f"{_control_prefix(namespace, taskqueue)}{instance}")
+
+
+def _control_prefix(namespace: str, taskqueue: str) -> str:
+    return f"tqc.{namespace}.{taskqueue}."
 
 
 def delay_level(level: int) -> str:
@@ -137,28 +152,36 @@ def worker_labels(taskqueue: str) -> dict[str, str]:
 def user_permissions(namespace: str, taskqueue: str) -> dict[str, str]:
     """Return the RabbitMQ permissions of a TaskQueue's workers, as the management API takes them.
 
-    Read from their own queue, write to the dead-letter exchange and to the ladder; what they may
-    send there is narrowed further by `topic_permissions`.
+    Read from their own queue, write to the dead-letter exchange and to the ladder, and have queues
+    for hints to them; what they may send and hear is narrowed further by `topic_permissions`.
     """
+    # To bind a queue takes the right to write to it, and to read from the exchange.
+    control = f"{_escape(_control_prefix(namespace, taskqueue))}[0-9a-f]+"
+    work, exchange = _escape(work_queue(namespace, taskqueue)), _escape(CONTROL_EXCHANGE)
     return {
-        "configure": "^$",
-        "write": f"^({_escape(DEAD_LETTER_EXCHANGE)}|{_escape(DELAY_EXCHANGE)})$",
-        "read": f"^{_escape(work_queue(namespace, taskqueue))}$",
+        "configure": f"^{control}$",
+        "write": f"^({_escape(DEAD_LETTER_EXCHANGE)}|{_escape(DELAY_EXCHANGE)}|{control})$",
+        "read": f"^({work}|{exchange}|{control})$",
     }
 
 
 def topic_permissions(namespace: str, taskqueue: str) -> list[dict[str, str]]:
     """Return the routing keys that workers may use, as the management API takes them.
 
-    Only to their own dead letters, and through the ladder back to their own queue.
+    They send only to their own dead letters, and through the ladder back to their own queue; they
+    hear only what is said to the workers of that queue.
     """
     dead_letters = _escape(dead_letter_queue(namespace, taskqueue))
-    back = _escape(work_queue(namespace, taskqueue))
-    keys = {
-        DEAD_LETTER_EXCHANGE: f"^({dead_letters}|{UNROUTED_KEY})$",
-        DELAY_EXCHANGE: rf"^([01]\.){{{DELAY_LEVELS}}}{back}$",
-    }
-    return [{"exchange": exchange, "write": key, "read": "^$"} for exchange, key in keys.items()]
+    own = _escape(work_queue(namespace, taskqueue))
+    return [
+        _topic(DEAD_LETTER_EXCHANGE, write=f"^({dead_letters}|{UNROUTED_KEY})$"),
+        _topic(DELAY_EXCHANGE, write=rf"^([01]\.){{{DELAY_LEVELS}}}{own}$"),
+        _topic(CONTROL_EXCHANGE, read=f"^{own}$"),
+    ]
+
+
+def _topic(exchange: str, *, write: str = "^$", read: str = "^$") -> dict[str, str]:
+    return {"exchange": exchange, "write": write, "read": read}
 
 
 def _escape(name: str) -> str:

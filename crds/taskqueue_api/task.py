@@ -2,11 +2,11 @@
 
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, WithJsonSchema
 
 from taskqueue_api.conditions import Conditions
 from taskqueue_api.history import Ttl
-from taskqueue_api.names import TASKS_PRIORITY_DEFAULT
+from taskqueue_api.names import NOT_BEFORE_MAX, TASKS_PRIORITY_DEFAULT
 from taskqueue_api.retry import RetrySpec
 from taskqueue_api.schema import (
     JsonValue,
@@ -18,15 +18,17 @@ from taskqueue_api.schema import (
     rules,
 )
 
-Phase = Literal["Pending", "Running", "Retrying", "Succeeded", "Failed"]
-FINISHED_PHASES: tuple[Phase, ...] = ("Succeeded", "Failed")
+Phase = Literal["Pending", "Running", "Retrying", "Succeeded", "Failed", "Cancelled"]
+FINISHED_PHASES: tuple[Phase, ...] = ("Succeeded", "Failed", "Cancelled")
+DEADLINE_EXCEEDED = "DeadlineExceeded"
+"""Error type of a Task that was not started in time."""
 
 PAYLOAD_MAX_BYTES = 32 * 1024
 RESULT_MAX_BYTES = 8 * 1024
 ERROR_MESSAGE_MAX = 4096
 ERROR_TYPE_MAX = 256
 
-_FINISHED = "['Succeeded', 'Failed']"
+_FINISHED = "['Succeeded', 'Failed', 'Cancelled']"
 
 # Not `self.?worker.?instance`: the API server cannot bound the cost of comparing optionals.
 _SAME_INSTANCE = (
@@ -35,15 +37,71 @@ _SAME_INSTANCE = (
 )
 
 
+_CANCELLED = "(has({0}.cancel) && {0}.cancel)"
+
+
+def _same(field: str) -> str:
+    """Return the CEL expression that an optional field is as it was."""
+    both = f"has(self.{field}) && has(oldSelf.{field})"
+    neither = f"!has(self.{field}) && !has(oldSelf.{field})"
+    return f"(({both} && self.{field} == oldSelf.{field}) || ({neither}))"
+
+
+# CEL cannot see the payload by itself, so a change of nothing else shows in the whole alone; one
+# that comes with a change of what may change is refused by the chart's admission policy.
+_UNCHANGED = " && ".join(
+    [
+        f"(self == oldSelf || !{_same('cancel')} || !{_same('ttlAfterFinished')})",
+        "self.queue == oldSelf.queue",
+        "self.handler == oldSelf.handler",
+        "self.priority == oldSelf.priority",
+        *(_same(field) for field in ("timeout", "retry", "notBefore", "deadline")),
+    ]
+)
+
+Moment = Annotated[
+    str,
+    WithJsonSchema(
+        {
+            "type": "string",
+            "format": "date-time",
+            "maxLength": 40,
+            # What lies beyond cannot be meant, and the libraries that read it differ there.
+            **rules(
+                Rule(
+                    "self > timestamp('2000-01-01T00:00:00Z') && "
+                    "self < timestamp('2200-01-01T00:00:00Z')",
+                    "must be a time between the years 2000 and 2200",
+                )
+            ),
+        }
+    ),
+]
+"""A time as RFC 3339 writes it, with its zone; the API server checks that."""
+
+
 class TaskSpec(Model):
-    """What is to be done. It cannot be changed; create another Task instead."""
+    """What is to be done.
+
+    Only `cancel` and `ttlAfterFinished` can be changed; create another Task for anything else.
+    """
 
     model_config = ConfigDict(
         json_schema_extra=rules(
             Rule(
-                "self == oldSelf",
-                "must not be changed: a Task's spec is immutable, create another Task instead",
-            )
+                _UNCHANGED,
+                "must not be changed, but for cancel and ttlAfterFinished: a Task's spec is "
+                "immutable, create another Task instead",
+            ),
+            Rule(
+                f"!{_CANCELLED.format('oldSelf')} || {_CANCELLED.format('self')}",
+                "cancel must stay true: a Task that was cancelled cannot be revived, create "
+                "another Task instead",
+            ),
+            Rule(
+                "!has(self.notBefore) || !has(self.deadline) || self.notBefore < self.deadline",
+                "deadline must be later than notBefore",
+            ),
         )
     )
 
@@ -79,6 +137,21 @@ class TaskSpec(Model):
         default=None,
         description="After this the handler is killed and the Task has failed. Default, and "
         "ceiling: the timeout of the TaskQueue.",
+    )
+    not_before: Moment | None = Field(
+        default=None,
+        description="It is not started before this time; RabbitMQ keeps it until then. At most "
+        f"{NOT_BEFORE_MAX.days} days ahead.",
+    )
+    deadline: Moment | None = Field(
+        default=None,
+        description="No attempt is started after this time: a Task that still waits then has "
+        f"failed, as `{DEADLINE_EXCEEDED}`. One that runs may go on.",
+    )
+    cancel: bool | None = Field(
+        default=None,
+        description="`true` ends it as `Cancelled`, whether it waits or runs; a handler at work "
+        "is stopped. It cannot be taken back. Leave it out of what a GitOps tool keeps in Git.",
     )
     retry: RetrySpec | None = Field(
         default=None,
@@ -156,6 +229,7 @@ class TaskStatus(Model):
             Rule(
                 "oldSelf.phase != 'Running' || self.phase == 'Running' || "
                 f"(self.attempts == oldSelf.attempts && {_SAME_INSTANCE}) || "
+                "self.phase == 'Cancelled' || "
                 "(self.phase == 'Failed' && has(self.error) && self.error.type == 'WorkerLost')",
                 "the outcome must come from the worker and attempt that are running",
             ),
@@ -177,6 +251,8 @@ class TaskStatus(Model):
             ),
             Rule(
                 "oldSelf.phase != 'Retrying' || self.attempts > oldSelf.attempts || "
+                "self.phase == 'Cancelled' || (self.phase == 'Failed' && has(self.error) && "
+                f"self.error.type == '{DEADLINE_EXCEEDED}') || "
                 "(self.phase == 'Retrying' && has(self.nextAttemptTime) && "
                 "has(oldSelf.nextAttemptTime) && self.nextAttemptTime == oldSelf.nextAttemptTime)",
                 "attempts must go up to end the wait for the next attempt, or to change it",
@@ -231,7 +307,16 @@ class Task(Model):
     Its progress, result or error appear in `.status`.
     """
 
-    model_config = ConfigDict(title="Task")
+    model_config = ConfigDict(
+        title="Task",
+        json_schema_extra=rules(
+            Rule(
+                "!has(self.status) || self.status.phase != 'Cancelled' || "
+                f"{_CANCELLED.format('self.spec')}",
+                "status.phase must not be 'Cancelled' unless spec.cancel is true",
+            )
+        ),
+    )
 
     spec: TaskSpec
     status: TaskStatus = TaskStatus()

@@ -165,6 +165,7 @@ class TaskCounts(Model):
     )
     succeeded: Annotated[int, Field(ge=0)] = Field(default=0, description="Ended well.")
     failed: Annotated[int, Field(ge=0)] = Field(default=0, description="Failed for good.")
+    cancelled: Annotated[int, Field(ge=0)] = Field(default=0, description="Ended by `cancel`.")
 
 
 class WorkerCounts(Model):

@@ -1,6 +1,7 @@
 """The chart as helm renders it; no cluster is asked."""
 
 import itertools
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ import yaml
 
 from e2e.chart.conftest import CHART, RELEASE_NAMESPACE, Render
 from e2e.kubectl import CHECKOUT, CommandError, Helm
+from taskqueue_api.names import NOT_BEFORE_MAX
 
 # Each starts helm, which takes its time where the processors are busy.
 pytestmark = pytest.mark.timeout(60)
@@ -325,3 +327,18 @@ def test_wrong_values_are_refused(render: Render, setting: str, message: str) ->
 
 def test_values_of_a_parent_chart_are_let_through(render: Render) -> None:
     assert render("global.imageRegistry=x", "enabled=true")
+
+
+def test_the_policy_of_tasks_knows_the_reach_of_the_ladder(render: Render) -> None:
+    (policy,) = of_kind(render(), "ValidatingAdmissionPolicy")
+    (binding,) = of_kind(render(), "ValidatingAdmissionPolicyBinding")
+    hours = NOT_BEFORE_MAX // timedelta(hours=1)
+    assert [
+        f"duration('{hours}h')" in one["expression"] for one in policy["spec"]["validations"]
+    ] == [
+        False,
+        True,
+    ]
+    assert f"at most {NOT_BEFORE_MAX.days} days" in str(policy["spec"]["validations"])
+    assert binding["spec"]["policyName"] == policy["metadata"]["name"]
+    assert not of_kind(render("crds.install=false"), "ValidatingAdmissionPolicy")

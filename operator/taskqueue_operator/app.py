@@ -26,6 +26,7 @@ from taskqueue_operator.services.counts import Counts
 from taskqueue_operator.services.credentials import Credentials
 from taskqueue_operator.services.definitions import Definitions
 from taskqueue_operator.services.dispatcher import Dispatcher
+from taskqueue_operator.services.hints import Hints
 from taskqueue_operator.services.requests import Requests
 from taskqueue_operator.services.status import StatusBoard
 from taskqueue_operator.services.task_writer import TaskWriter
@@ -51,6 +52,7 @@ class Services:
     brokers: Brokers
     writer: TaskWriter
     dispatcher: Dispatcher
+    hints: Hints
     board: StatusBoard
     counts: Counts
     cleanup: Cleanup
@@ -104,7 +106,19 @@ async def build(settings: Settings) -> Services:
     teardown = Teardown(
         cluster=cluster, brokers=brokers, credentials=credentials, dispatcher=dispatcher
     )
-    working = (brokers, writer, dispatcher, board, counts, cleanup, requests, queues, teardown)
+    hints = Hints(brokers.link_of)
+    working = (
+        brokers,
+        writer,
+        dispatcher,
+        hints,
+        board,
+        counts,
+        cleanup,
+        requests,
+        queues,
+        teardown,
+    )
     return Services(cluster, *working)
 
 
@@ -145,6 +159,7 @@ async def _run(settings: Settings, services: Services) -> None:
         asyncio.create_task(work, name=name)
         for name, work in (
             ("task writer", services.writer.run()),
+            ("hints to workers", services.hints.run()),
             ("status writer", services.board.run()),
             ("task counter", services.counts.run()),
             ("task cleaner", services.cleanup.run()),
@@ -195,7 +210,7 @@ def _register(services: Services, loops: list[asyncio.Task[None]]) -> kopf.Opera
     registry = kopf.OperatorRegistry()
     kopf.on.login(registry=registry)(kopf_settings.login)
     taskqueue_handlers.register(registry, services.queues, services.teardown)
-    task_handlers.register(registry, services.dispatcher, services.counts)
+    task_handlers.register(registry, services.dispatcher, services.hints, services.counts)
 
     @kopf.on.cleanup(registry=registry)
     async def cleanup(**_: object) -> None:
@@ -239,11 +254,12 @@ def note_dispatched_through(services: Services) -> None:
 
 
 async def _watch_dispatch(services: Services) -> None:
-    """Look after the dispatch: silent channels, and how far it has come."""
+    """Look after the dispatch: deadlines, silent channels, and how far it has come."""
     loop = asyncio.get_running_loop()
     next_note = loop.time() + DISPATCHED_THROUGH_SECONDS
     while True:
-        await asyncio.sleep(5)
+        await asyncio.sleep(1)
+        services.dispatcher.fail_late()
         services.dispatcher.give_up_silent_channels()
         if loop.time() >= next_note:
             next_note = loop.time() + DISPATCHED_THROUGH_SECONDS

@@ -20,7 +20,7 @@ FREE = ("x-kubernetes-preserve-unknown-fields", "x-kubernetes-int-or-string")
 KEYWORDS = {
     *("type", "description", "properties", "required", "items", "additionalProperties"),
     *("default", "enum", "pattern", "minLength", "maxLength", "minimum", "maximum"),
-    *("minItems", "maxItems", "maxProperties"),
+    *("minItems", "maxItems", "maxProperties", "format"),
     *("x-kubernetes-validations", "x-kubernetes-list-type", "x-kubernetes-list-map-keys"),
     *FREE,
 }

@@ -122,9 +122,14 @@ def test_workers_write_to_dead_letters_and_the_top_of_the_ladder_only(
     assert may(names.user_permissions("a", "b")["write"], name) is allowed
 
 
-@pytest.mark.parametrize("name", ["tq.a.b", "taskqueue", "x"])
-def test_workers_configure_nothing(name: str) -> None:
-    assert not may(names.user_permissions("a", "b")["configure"], name)
+@pytest.mark.parametrize(
+    "name", ["tq.a.b", "taskqueue", "x", "tqc.a.bc.0f", "tqc.a.b.", "tqc.aXb.0"]
+)
+def test_workers_configure_nothing_but_queues_for_hints(name: str) -> None:
+    permissions = names.user_permissions("a", "b")
+    assert not may(permissions["configure"], name)
+    for verb in ("configure", "write", "read"):
+        assert may(permissions[verb], names.control_queue("a", "b", "0f"))
 
 
 @pytest.mark.parametrize(
@@ -197,14 +202,20 @@ def test_workers_may_use_every_delay_of_their_own_queue(
     assert may(patterns[names.DELAY_EXCHANGE], key)
 
 
-def test_workers_bind_to_no_topic_exchange() -> None:
-    assert {item["read"] for item in names.topic_permissions("a", "b")} == {"^$"}
+def test_workers_hear_only_what_is_said_to_their_own_queue() -> None:
+    heard = {item["exchange"]: item["read"] for item in names.topic_permissions("a", "b")}
+    own = heard.pop(names.CONTROL_EXCHANGE)
+    assert set(heard.values()) == {"^$"}
+    assert may(own, names.work_queue("a", "b"))
+    assert not [key for key in ("tq.a.bc", "tq.aXb", "xtq.a.b", "#", "*") if may(own, key)]
+    assert may(names.user_permissions("a", "b")["read"], names.CONTROL_EXCHANGE)
+    assert not may(write_pattern(names.CONTROL_EXCHANGE), names.work_queue("a", "b"))
 
 
-def test_every_topic_exchange_that_workers_write_to_has_a_pattern() -> None:
+def test_every_topic_exchange_that_workers_may_use_has_a_pattern() -> None:
     # RabbitMQ lets a user do anything on a topic exchange for which it knows none.
     patterns = {item["exchange"] for item in names.topic_permissions("a", "b")}
-    assert patterns == {names.DEAD_LETTER_EXCHANGE, names.DELAY_EXCHANGE}
+    assert patterns == {names.DEAD_LETTER_EXCHANGE, names.DELAY_EXCHANGE, names.CONTROL_EXCHANGE}
 
 
 QUEUE = names.work_queue("a", "b")

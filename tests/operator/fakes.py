@@ -14,9 +14,9 @@ ObjectKey = tuple[str, str, str]
 
 
 def apply_json_patch(body: Mapping[str, Any], patch: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the object after a JSON Patch of `test` and `add` of members.
+    """Return the object after a JSON Patch of `test`, `add` and `remove` of members.
 
-    Raises ValueError with the path of the test that failed.
+    Raises ValueError with the path of the test that failed, or of what is not there.
     """
     result: dict[str, Any] = copy.deepcopy(dict(body))
     for operation in patch:
@@ -26,6 +26,10 @@ def apply_json_patch(body: Mapping[str, Any], patch: list[dict[str, Any]]) -> di
             node = node[part]
         if operation["op"] == "add":
             node[last] = copy.deepcopy(operation["value"])
+        elif operation["op"] == "remove":
+            if last not in node:
+                raise ValueError(f"there is no {operation['path']}")
+            del node[last]
         elif node.get(last) != operation["value"]:
             raise ValueError(f"test of {operation['path']} failed")
     return result

@@ -102,7 +102,8 @@ class FakeBroker:
 class FakeAttempts:
     """Claims as told, and settles as told or else by the outcome.
 
-    released: what was claimed and then not started.
+    released: what was claimed and then not started. suspected: of each claim, whether the
+    operator had hinted at its Task. wanted: whether what runs is still to be run.
     """
 
     def __init__(self) -> None:
@@ -110,15 +111,21 @@ class FakeAttempts:
         self.settlements: list[Settlement] = []
         self.finished: list[Outcome] = []
         self.released: list[Claimed] = []
+        self.suspected: list[bool] = []
+        self.wanted = True
         self.answers = asyncio.Event()
         self.answers.set()
 
-    async def claim(self, message: TaskMessage) -> Claim:
+    async def claim(self, message: TaskMessage, *, suspect: bool = False) -> Claim:
+        self.suspected.append(suspect)
         await self.answers.wait()
         if self.claims:
             return self.claims.pop(0)
         attempt = Attempt(message.uid, 0, 1, NOW, ME)
         return Claimed(attempt, announced=True, path=Path.CAREFUL)
+
+    async def is_wanted(self, _message: TaskMessage, _attempt: Attempt) -> bool:
+        return self.wanted
 
     def release(self, claimed: Claimed) -> None:
         self.released.append(claimed)

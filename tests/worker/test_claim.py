@@ -10,19 +10,21 @@ from taskqueue_api.messages import TaskHeaders, TaskUid
 from taskqueue_worker.claim import (
     MAX_ATTEMPTS,
     AskPod,
+    Conclude,
     Concluded,
     Drop,
-    GiveUp,
     Park,
     Path,
     Start,
     Verdict,
     choose_path,
     is_alive,
+    is_wanted,
     judge,
     judge_holder,
     next_attempt,
 )
+from taskqueue_worker.outcomes import Cancelled, failure, final
 from taskqueue_worker.statuses import Identity, TaskView
 
 CREATED = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
@@ -113,13 +115,17 @@ def test_the_fast_path_is_for_new_tasks_only(
         pytest.param(
             replace(RUNNING, worker=ME.to_status(), attempts=MAX_ATTEMPTS),
             Path.CAREFUL,
-            GiveUp(f"attempt {MAX_ATTEMPTS} was lost with its worker, pod 'tq-q-1'"),
+            Conclude(
+                failure(
+                    "WorkerLost", f"attempt {MAX_ATTEMPTS} was lost with its worker, pod '{ME.pod}'"
+                )
+            ),
             id="lost too often",
         ),
     ],
 )
 def test_what_a_read_means(view: TaskView, path: Path, verdict: Verdict) -> None:
-    assert judge(view, UID, HEADERS, path, ME, ONCE) == verdict
+    assert judge(view, UID, HEADERS, path, ME, ONCE, NOW) == verdict
 
 
 @pytest.mark.parametrize(
@@ -139,7 +145,7 @@ def test_what_a_read_of_a_task_that_is_retried_means(
 ) -> None:
     headers = replace(HEADERS, attempt=attempt)
     view = replace(RETRYING, attempts=attempts)
-    assert judge(view, UID, headers, path, ME, 9) == verdict
+    assert judge(view, UID, headers, path, ME, 9, NOW) == verdict
 
 
 @pytest.mark.parametrize(
@@ -153,14 +159,14 @@ def test_a_message_of_any_attempt_of_a_finished_task_is_settled(attempts: int, p
     view = replace(PENDING, phase=phase, attempts=attempts)
     for attempt in (1, 2, 3):
         headers = replace(HEADERS, attempt=attempt)
-        assert judge(view, UID, headers, Path.CAREFUL, ME, 9) == Concluded()
+        assert judge(view, UID, headers, Path.CAREFUL, ME, 9, NOW) == Concluded()
 
 
 @pytest.mark.parametrize("attempt", [1, 2, 3])
 def test_a_message_of_any_attempt_of_a_running_task_asks_for_its_worker(attempt: int) -> None:
     headers = replace(HEADERS, attempt=attempt)
     view = replace(RUNNING, attempts=2)
-    assert judge(view, UID, headers, Path.CAREFUL, ME, 9) == AskPod("tq-q-2")
+    assert judge(view, UID, headers, Path.CAREFUL, ME, 9, NOW) == AskPod("tq-q-2")
 
 
 @pytest.mark.parametrize(
@@ -174,7 +180,7 @@ def test_a_message_of_any_attempt_of_a_running_task_asks_for_its_worker(attempt:
 def test_a_message_of_another_life_of_the_task_is_dropped(
     view: TaskView | None, reason: str
 ) -> None:
-    verdict = judge(view, UID, HEADERS, Path.CAREFUL, ME, ONCE)
+    verdict = judge(view, UID, HEADERS, Path.CAREFUL, ME, ONCE, NOW)
     assert isinstance(verdict, Drop)
     assert reason in verdict.reason
 
@@ -228,13 +234,15 @@ def test_alive_means_the_very_process_that_made_the_attempt(
     now = NOW + 60
     assert is_alive(RUNNING, holder, now) is alive
     expected = Park() if alive else Start(2, write=True)
-    assert judge_holder(RUNNING, holder, now, ONCE) == expected
+    assert judge_holder(RUNNING, HEADERS, holder, now, ONCE) == expected
 
 
 def test_lost_workers_end_at_the_last_attempt() -> None:
     before = replace(RUNNING, attempts=MAX_ATTEMPTS - 1)
-    assert next_attempt(before, ONCE) == Start(MAX_ATTEMPTS, write=True)
-    assert isinstance(next_attempt(replace(RUNNING, attempts=MAX_ATTEMPTS), ONCE), GiveUp)
+    assert next_attempt(before, HEADERS, NOW, ONCE) == Start(MAX_ATTEMPTS, write=True)
+    assert isinstance(
+        next_attempt(replace(RUNNING, attempts=MAX_ATTEMPTS), HEADERS, NOW, ONCE), Conclude
+    )
 
 
 @pytest.mark.parametrize(
@@ -248,6 +256,85 @@ def test_lost_workers_end_at_the_last_attempt() -> None:
 )
 def test_a_policy_with_more_attempts_allows_more_lost_workers(most: int, last: int) -> None:
     view = replace(RUNNING, attempts=last - 1)
-    assert next_attempt(view, most) == Start(last, write=True)
-    assert isinstance(next_attempt(replace(view, attempts=last), most), GiveUp)
-    assert isinstance(judge_holder(replace(view, attempts=last), None, NOW, most), GiveUp)
+    assert next_attempt(view, HEADERS, NOW, most) == Start(last, write=True)
+    assert isinstance(next_attempt(replace(view, attempts=last), HEADERS, NOW, most), Conclude)
+    assert isinstance(
+        judge_holder(replace(view, attempts=last), HEADERS, None, NOW, most), Conclude
+    )
+
+
+LATE = replace(HEADERS, deadline=CREATED - timedelta(seconds=1))
+
+
+@pytest.mark.parametrize(
+    ("headers", "suspect"),
+    [
+        pytest.param(replace(HEADERS, delayed=True), False, id="came over the ladder"),
+        pytest.param(HEADERS, True, id="the operator hinted at it"),
+        pytest.param(LATE, False, id="too late"),
+    ],
+)
+def test_what_is_not_plain_is_read_before_it_starts(headers: TaskHeaders, suspect: bool) -> None:
+    path = choose_path(headers, redelivered=False, server_now=NOW + 1, suspect=suspect)
+    assert path is Path.CAREFUL
+
+
+def test_a_deadline_ahead_changes_nothing() -> None:
+    headers = replace(HEADERS, deadline=CREATED + timedelta(seconds=9))
+    assert choose_path(headers, redelivered=False, server_now=NOW + 1) is Path.FRESH
+    assert judge(PENDING, UID, headers, Path.PLAIN, ME, ONCE, NOW + 1) == Start(1, write=False)
+
+
+@pytest.mark.parametrize("path", [Path.PLAIN, Path.CAREFUL])
+@pytest.mark.parametrize("before", [PENDING, RETRYING], ids=["waits", "waits for another"])
+def test_a_cancelled_task_is_ended_instead_of_started(before: TaskView, path: Path) -> None:
+    view = replace(before, cancel=True)
+    headers = replace(HEADERS, attempt=before.attempts + 1)
+    assert judge(view, UID, headers, path, ME, 9, NOW) == Conclude(Cancelled())
+
+
+def test_a_cancelled_task_that_runs_is_its_living_workers_to_end() -> None:
+    view = replace(RUNNING, cancel=True)
+    assert judge(view, UID, HEADERS, Path.CAREFUL, ME, 9, NOW) == AskPod("tq-q-2")
+    assert judge_holder(view, HEADERS, pod(), NOW + 60, 9) == Park()
+    assert judge_holder(view, HEADERS, None, NOW + 60, 9) == Conclude(Cancelled())
+
+
+@pytest.mark.parametrize("before", [PENDING, RETRYING], ids=["waits", "waits for another"])
+def test_what_comes_after_its_deadline_is_failed(before: TaskView) -> None:
+    headers = replace(LATE, attempt=before.attempts + 1)
+    words = (
+        f"attempt {before.attempts + 1} was not started before the deadline, 2026-01-01T11:59:59Z"
+    )
+    expected = Conclude(final("DeadlineExceeded", words))
+    assert judge(before, UID, headers, Path.CAREFUL, ME, 9, NOW) == expected
+
+
+def test_after_the_deadline_a_lost_attempt_is_the_last() -> None:
+    lost = judge_holder(RUNNING, LATE, None, NOW, 9)
+    words = "attempt 1 was lost with its worker, pod 'tq-q-2'"
+    assert lost == Conclude(failure("WorkerLost", words))
+    assert judge_holder(RUNNING, LATE, pod(), NOW + 60, 9) == Park()
+
+
+MINE = replace(RUNNING, worker=ME.to_status())
+
+
+@pytest.mark.parametrize(
+    ("view", "wanted"),
+    [
+        pytest.param(PENDING, True, id="nobody was told yet"),
+        pytest.param(MINE, True, id="it says that we run it"),
+        pytest.param(None, False, id="gone"),
+        pytest.param(replace(MINE, uid=TaskUid("uid-2")), False, id="created again"),
+        pytest.param(replace(MINE, run=1), False, id="run again"),
+        pytest.param(replace(PENDING, cancel=True), False, id="cancelled, and it does not know"),
+        pytest.param(replace(MINE, cancel=True), False, id="cancelled"),
+        pytest.param(replace(PENDING, phase="Cancelled"), False, id="ended as cancelled"),
+        pytest.param(replace(MINE, phase="Failed"), False, id="given up"),
+        pytest.param(RUNNING, False, id="taken over by another"),
+        pytest.param(replace(RETRYING, attempts=0), True, id="what another did before our attempt"),
+    ],
+)
+def test_is_wanted(view: TaskView | None, wanted: bool) -> None:
+    assert is_wanted(view, UID, 0, 1, ME) is wanted

@@ -9,7 +9,7 @@ import pytest
 from taskqueue_api import task as api
 from taskqueue_api.messages import TaskUid
 from taskqueue_worker import outcomes
-from taskqueue_worker.outcomes import Failure, Outcome, Success, failure
+from taskqueue_worker.outcomes import Cancelled, Failure, Outcome, Success, failure
 from taskqueue_worker.retrying import Again
 from taskqueue_worker.statuses import (
     Attempt,
@@ -17,13 +17,14 @@ from taskqueue_worker.statuses import (
     Identity,
     Patch,
     TaskView,
+    conclude_patch,
+    concluded_view,
     ended_patch,
     ended_view,
     format_duration,
     reason_of,
     running_patch,
     view_task,
-    worker_lost_patch,
 )
 
 STARTED = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
@@ -102,7 +103,7 @@ def test_a_claim_rests_on_the_version_that_was_read() -> None:
 
 def test_giving_up_changes_neither_attempt_nor_worker() -> None:
     lost = view(phase="Running", attempts=5, worker=ME.to_status())
-    status = values(worker_lost_patch(lost, failure("WorkerLost", "lost"), NOW))
+    status = values(conclude_patch(lost, failure("WorkerLost", "lost"), NOW))
     assert status["phase"] == "Failed"
     assert not {"attempts", "worker", "run"} & status.keys()
 
@@ -268,3 +269,32 @@ def test_durations_as_people_read_them(seconds: float, text: str) -> None:
 )
 def test_a_reason_is_what_kubernetes_takes(error_type: str, reason: str) -> None:
     assert reason_of(error_type) == reason
+
+
+def test_a_cancelled_task_has_ended_and_did_not_stall() -> None:
+    status = values(ended_patch(ended(Cancelled(), 0.5)))
+    parsed = api.TaskStatus.model_validate(status)
+    assert (parsed.phase, parsed.error, parsed.attempts) == ("Cancelled", None, 2)
+    assert parsed.completion_time is not None
+    assert conditions(status) == {"Succeeded": "False", "Finished": "True"}
+    assert ended_view(ended(Cancelled())).concluded
+
+
+def test_a_task_that_waited_for_another_attempt_waits_no_longer_once_concluded() -> None:
+    waiting = view(phase="Retrying", attempts=1, nextAttemptTime="2026-01-01T12:01:00.000Z")
+    before = {"nextAttemptTime": "2026-01-01T12:01:00.000Z"}
+    for outcome, phase in ((Cancelled(), "Cancelled"), (BOOM, "Failed")):
+        status = values(conclude_patch(waiting, outcome, NOW), **before)
+        assert status["phase"] == phase
+        assert "nextAttemptTime" not in status
+        seen = concluded_view(waiting, outcome)
+        assert (seen.phase, seen.concluded, seen.next_attempt_time) == (phase, True, None)
+
+
+def test_the_attempt_after_a_lost_worker_says_what_became_of_the_one_before() -> None:
+    other = {"pod": "tq-q-2", "instance": "other"}
+    lost = view(phase="Running", attempts=1, worker=other)
+    status = values(running_patch(ATTEMPT, lost, NOW))
+    words = "attempt 1 was lost with its worker, pod 'tq-q-2'"
+    assert status["error"] == {"type": "WorkerLost", "message": words}
+    assert "error" not in values(running_patch(ATTEMPT, view(), NOW))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from taskqueue_api.names import work_queue
+from taskqueue_api.names import control_queue, work_queue
 from taskqueue_worker.api import ApiServer, Cluster, UnauthorizedError
 from taskqueue_worker.attempts import Attempts
 from taskqueue_worker.broker import Broker
@@ -95,8 +95,17 @@ class _Parts:
 def _build(settings: Settings, launcher: Launcher, api: ApiServer, runner: Runner) -> _Parts:
     slots = settings.concurrency
     queue = work_queue(settings.namespace, settings.name)
-    broker = Broker(settings.broker, queue, slots + spare_messages(slots), settings.pod_name)
     me = Identity(settings.pod_name, settings.pod_uid, settings.node_name, secrets.token_hex(8))
+    broker = Broker(
+        settings.broker,
+        queue,
+        slots + spare_messages(slots),
+        settings.pod_name,
+        # Of its own for each session: RabbitMQ may not have noticed yet that the last one is over.
+        control=lambda session: control_queue(
+            settings.namespace, settings.name, f"{me.instance}{session:04x}"
+        ),
+    )
     place = Place(
         cluster=settings.cluster,
         namespace=settings.namespace,
@@ -157,4 +166,5 @@ async def _consume(parts: _Parts, pod: str, started: float) -> None:
     # Nothing may start in the second in which the container did: see claim.is_alive.
     second = math.floor(started + _START_MARGIN_SECONDS) + 1
     await asyncio.sleep(max(0.0, second - time.time()))
-    await parts.broker.run(parts.worker.deliver, parts.worker.lost)
+    worker = parts.worker
+    await parts.broker.run(worker.deliver, worker.lost, worker.hint, worker.opened)

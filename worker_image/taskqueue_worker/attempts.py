@@ -16,18 +16,20 @@ from taskqueue_worker import metrics, statuses
 from taskqueue_worker.api import ApiServer, Gone, Refused, WriteAnswer, Written, backoff_seconds
 from taskqueue_worker.claim import (
     AskPod,
+    Conclude,
     Drop,
-    GiveUp,
     Park,
     Path,
     Start,
     Verdict,
     choose_path,
+    is_late,
+    is_wanted,
     judge,
     judge_holder,
 )
 from taskqueue_worker.deliveries import TaskMessage
-from taskqueue_worker.outcomes import Outcome, failure, final
+from taskqueue_worker.outcomes import Outcome, final
 from taskqueue_worker.retrying import Again, decide_retry
 from taskqueue_worker.settle import DeadLetter, Settlement, settle
 from taskqueue_worker.statuses import Attempt, Ended, Identity, TaskView
@@ -85,16 +87,18 @@ class Attempts:
         self._sleep = sleep
         self._live: set[tuple[TaskUid, int, int]] = set()
 
-    async def claim(self, message: TaskMessage) -> Claim:
+    async def claim(self, message: TaskMessage, *, suspect: bool = False) -> Claim:
         """Return whether a message's Task is ours to start. Raises UnauthorizedError.
 
         What is claimed counts as running here until it is finished or released.
+        suspect: whether the operator hinted at the Task.
         """
         delivery = message.delivery
         path = choose_path(
             message.headers,
             redelivered=delivery.redelivered,
             server_now=self._api.clock.now(),
+            suspect=suspect,
         )
         metrics.CLAIMS.labels(path.value).inc()
         if path is Path.FRESH:
@@ -125,14 +129,23 @@ class Attempts:
         """Take note that what was claimed is not started after all."""
         self._live.discard(_key(claimed.attempt))
 
-    async def announce(self, claimed: Claimed, message: TaskMessage) -> None:
-        """Write Running for a handler that runs already. Raises UnauthorizedError."""
+    async def is_wanted(self, message: TaskMessage, attempt: Attempt) -> bool:
+        """Return whether an attempt that runs here is to go on. Raises UnauthorizedError."""
+        view = await self._api.get_task(message.headers.name)
+        return is_wanted(view, message.uid, attempt.run, attempt.number, self._me)
+
+    async def announce(self, claimed: Claimed, message: TaskMessage) -> bool:
+        """Write Running for a handler that runs already; False: it is refused.
+
+        Raises UnauthorizedError.
+        """
         patch = statuses.running_patch(claimed.attempt, None, self._now())
         answer = await self._write("running", message, patch)
         if not isinstance(answer, Written):
             words = answer.message if isinstance(answer, Refused) else "the Task is gone"
             # The write of the outcome meets the same, and settles it.
             _log.warning("Running not written: %s", words, extra=fields_of(message))
+        return isinstance(answer, Written)
 
     async def finish(
         self, message: TaskMessage, attempt: Attempt, outcome: Outcome, seconds: float
@@ -164,7 +177,11 @@ class Attempts:
 
     def _retry(self, message: TaskMessage, attempt: Attempt, outcome: Outcome) -> Again | None:
         policy = self.policy_of(message.headers)
-        return decide_retry(outcome, attempt.number, policy, self._jitter)
+        again = decide_retry(outcome, attempt.number, policy, self._jitter)
+        if again is None or not is_late(message.headers, (self._now() + again.delay).timestamp()):
+            return again
+        _log.info("no other attempt: it would be too late", extra=fields_of(message))
+        return None
 
     async def _conclude(self, message: TaskMessage, ended: Ended) -> tuple[Settlement | None, str]:
         """Write an outcome once. None, with the words of the API server: it does not like it."""
@@ -185,12 +202,16 @@ class Attempts:
         if view is not None and self._runs_here(view):
             # By the message of another attempt: after a lost worker their numbers differ.
             return Park()
-        most = self.policy_of(message.headers).max_attempts
-        verdict = judge(view, message.uid, message.headers, path, self._me, most)
+        headers = message.headers
+        most = self.policy_of(headers).max_attempts
+        server_now = self._api.clock.now() or time.time()
+        verdict = judge(view, message.uid, headers, path, self._me, most, server_now)
         if isinstance(verdict, AskPod) and view is not None:
             pod = await self._api.get_pod(verdict.pod) if verdict.pod else None
-            server_now = self._api.clock.now() or time.time()
-            return judge_holder(view, pod, server_now, most)
+            verdict = judge_holder(view, headers, pod, server_now, most)
+        if isinstance(verdict, Start) and view is not None and view.phase == "Running":
+            words = f"{statuses.lost_with_worker(view).message}: attempt {verdict.attempt} follows"
+            _log.warning("%s", words, extra=fields_of(message))
         return verdict
 
     async def _act(
@@ -205,13 +226,12 @@ class Attempts:
         if isinstance(verdict, Start):
             return await self._start(view, verdict, message, path)
         assert view is not None  # noqa: S101 - the other verdicts come from a view
-        if isinstance(verdict, GiveUp):
-            error = failure("WorkerLost", verdict.message)
-            patch = statuses.worker_lost_patch(view, error, self._now())
-            answer = await self._write("worker_lost", message, patch)
+        if isinstance(verdict, Conclude):
+            patch = statuses.conclude_patch(view, verdict.outcome, self._now())
+            answer = await self._write("concluded", message, patch)
             if isinstance(answer, Refused):
                 return None
-            view = replace(view, phase="Failed", error_type=error.type, error_message=error.message)
+            view = statuses.concluded_view(view, verdict.outcome)
         return Settled(settle(view, message.uid, message.headers.run))
 
     async def _start(
@@ -283,18 +303,23 @@ def fields_of(message: TaskMessage) -> dict[str, Any]:
 
 @contextlib.asynccontextmanager
 async def announced(
-    attempts: Attempts, claimed: Claimed, message: TaskMessage
+    attempts: Attempts, claimed: Claimed, message: TaskMessage, refused: Callable[[], None]
 ) -> AsyncIterator[None]:
-    """Write Running when the body still runs after a second; both are over at the end."""
+    """Write Running when the body still runs after a second; both are over at the end.
+
+    refused: called when the API server does not take it.
+    """
     if claimed.announced:
         yield
         return
     loop = asyncio.get_running_loop()
     writing: list[asyncio.Task[None]] = []
-    timer = loop.call_later(
-        ANNOUNCE_SECONDS,
-        lambda: writing.append(loop.create_task(attempts.announce(claimed, message))),
-    )
+
+    async def announce() -> None:
+        if not await attempts.announce(claimed, message):
+            refused()
+
+    timer = loop.call_later(ANNOUNCE_SECONDS, lambda: writing.append(loop.create_task(announce())))
     try:
         yield
     finally:

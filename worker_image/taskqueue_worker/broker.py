@@ -25,7 +25,10 @@ _STEADY_SECONDS = 30.0
 
 
 class Broker:
-    """Consumes one queue and publishes what comes of it, over connections that come and go."""
+    """Consumes one queue and publishes what comes of it, over connections that come and go.
+
+    control: returns the name of the queue for hints of a session, by its number; empty: none.
+    """
 
     def __init__(
         self,
@@ -33,6 +36,7 @@ class Broker:
         queue: str,
         prefetch: int,
         client_name: str,
+        control: Callable[[int], str] = lambda _: "",
         jitter: Callable[[], float] = random.random,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -40,6 +44,7 @@ class Broker:
         self._queue = queue
         self._prefetch = prefetch
         self._client_name = client_name
+        self._control = control
         self._jitter = jitter
         self._monotonic = monotonic
         self._session: Session | None = None
@@ -58,22 +63,31 @@ class Broker:
         """Whether the broker knows us as consumer of the queue."""
         return self._session is not None and self._session.consuming
 
-    async def run(self, deliver: Callable[[Delivery], None], lost: Callable[[int], None]) -> None:
+    async def run(
+        self,
+        deliver: Callable[[Delivery], None],
+        lost: Callable[[int], None],
+        hint: Callable[[bytes], None] = lambda _: None,
+        opened: Callable[[], None] = lambda: None,
+    ) -> None:
         """Keep a session open until cancelled.
 
         deliver: called with each message. lost: called with the number of a session whose tags
-        mean nothing any more.
+        mean nothing any more. hint: called with each hint of the operator. opened: called when a
+        session can hear and be heard.
         """
         failures = 0
         while True:
             self._sessions += 1
-            session = Session(self._sessions, deliver)
-            opened = self._monotonic()
+            session = Session(self._sessions, deliver, hint)
+            since = self._monotonic()
             self._session = session  # messages come before open() returns
             try:
                 parameters = read_parameters(self._folder, self._client_name)
-                await session.open(parameters, self._queue, self._prefetch)
+                control = self._control(session.number)
+                await session.open(parameters, self._queue, self._prefetch, control)
                 self._report_open()
+                opened()
                 reason = await session.lost
             except BrokerError as error:
                 reason = str(error)
@@ -84,7 +98,7 @@ class Broker:
                 self._over = True
                 self._wake()
                 return
-            failures = 1 if self._monotonic() - opened > _STEADY_SECONDS else failures + 1
+            failures = 1 if self._monotonic() - since > _STEADY_SECONDS else failures + 1
             pause = backoff_seconds(failures, BACKOFF_FIRST, BACKOFF_MAX, self._jitter())
             fields = {"queue": self._queue, "retry_seconds": round(pause, 2)}
             _log.warning("broker: %s; connecting again", reason, extra=fields)

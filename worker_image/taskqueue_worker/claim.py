@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from taskqueue_api.conditions import parse_time
+from taskqueue_api.conditions import parse_time, rfc3339
 from taskqueue_api.messages import TaskHeaders, TaskUid
-from taskqueue_worker.statuses import Identity, TaskView
+from taskqueue_worker.outcomes import DEADLINE_EXCEEDED, Cancelled, Failure, final
+from taskqueue_worker.statuses import Identity, TaskView, lost_with_worker
 
 FRESH_SECONDS = 5.0
 MAX_ATTEMPTS = 5
@@ -28,18 +29,29 @@ class Path(Enum):
     """Read the Task, write Running, start."""
 
 
-def choose_path(headers: TaskHeaders, *, redelivered: bool, server_now: float | None) -> Path:
+def choose_path(
+    headers: TaskHeaders, *, redelivered: bool, server_now: float | None, suspect: bool = False
+) -> Path:
     """Return how a message is to be claimed.
 
     server_now: the API server's time in seconds since 1970; None: unknown.
+    suspect: whether the operator hinted at the Task.
     """
     first = headers.attempt == 1 and headers.run == 0 and headers.dispatches == 1
-    if redelivered or not first:
+    # What comes through the ladder may come twice.
+    if redelivered or not first or headers.delayed or suspect:
+        return Path.CAREFUL
+    if server_now is not None and is_late(headers, server_now):
         return Path.CAREFUL
     # A Task from the future means that the estimate is wrong.
     if server_now is not None and -1 <= server_now - headers.created.timestamp() < FRESH_SECONDS:
         return Path.FRESH
     return Path.PLAIN
+
+
+def is_late(headers: TaskHeaders, server_now: float) -> bool:
+    """Return whether no attempt may be started any more."""
+    return headers.deadline is not None and headers.deadline.timestamp() < server_now
 
 
 @dataclass(frozen=True)
@@ -70,10 +82,10 @@ class AskPod:
 
 
 @dataclass(frozen=True)
-class GiveUp:
-    """The worker of the last possible attempt is lost."""
+class Conclude:
+    """It is not to be started, now or ever; write so."""
 
-    message: str
+    outcome: Failure | Cancelled
 
 
 @dataclass(frozen=True)
@@ -81,7 +93,7 @@ class Park:
     """A living worker runs it: judge again later."""
 
 
-Verdict = Start | Drop | Concluded | AskPod | GiveUp | Park
+Verdict = Start | Drop | Concluded | AskPod | Conclude | Park
 
 
 def judge(
@@ -91,6 +103,7 @@ def judge(
     path: Path,
     me: Identity,
     most: int,
+    server_now: float,
 ) -> Verdict:
     """Return what a GET of the message's Task means for it.
 
@@ -109,25 +122,50 @@ def judge(
     if view.phase == "Running":
         if view.worker.get("instance") == me.instance:
             # Claimed by this process, then lost before it was started, say with the connection.
-            return next_attempt(view, most)
+            return next_attempt(view, headers, server_now, most)
         return AskPod(view.worker.get("pod", ""))
+    if view.cancel:
+        return Conclude(Cancelled())
+    if is_late(headers, server_now):
+        return Conclude(_too_late(headers, view.attempts + 1))
     plain = path is Path.PLAIN and view.dispatches == headers.dispatches
     return Start(view.attempts + 1, write=not plain)
 
 
 def judge_holder(
-    view: TaskView, pod: Mapping[str, Any] | None, server_now: float, most: int
+    view: TaskView,
+    headers: TaskHeaders,
+    pod: Mapping[str, Any] | None,
+    server_now: float,
+    most: int,
 ) -> Verdict:
     """Return what the pod of the worker that holds a Task means. pod: None when it is gone."""
-    return Park() if is_alive(view, pod, server_now) else next_attempt(view, most)
+    if is_alive(view, pod, server_now):
+        return Park()
+    return next_attempt(view, headers, server_now, most)
 
 
-def next_attempt(view: TaskView, most: int) -> Verdict:
+def next_attempt(view: TaskView, headers: TaskHeaders, server_now: float, most: int) -> Verdict:
     """Return the verdict on a running Task whose worker is lost. most: attempts in all."""
-    if view.attempts >= max(most, MAX_ATTEMPTS):
-        pod = view.worker.get("pod", "")
-        return GiveUp(f"attempt {view.attempts} was lost with its worker, pod '{pod}'")
+    if view.cancel:
+        return Conclude(Cancelled())
+    if view.attempts >= max(most, MAX_ATTEMPTS) or is_late(headers, server_now):
+        return Conclude(lost_with_worker(view))
     return Start(view.attempts + 1, write=True)
+
+
+def _too_late(headers: TaskHeaders, attempt: int) -> Failure:
+    when = rfc3339(headers.deadline) if headers.deadline else ""
+    words = f"attempt {attempt} was not started before the deadline, {when}"
+    return final(DEADLINE_EXCEEDED, words)
+
+
+def is_wanted(view: TaskView | None, uid: TaskUid, run: int, attempt: int, me: Identity) -> bool:
+    """Return whether an attempt that runs here is to go on. view: None when the Task is gone."""
+    if view is None or view.uid != uid or view.run != run or view.cancel or view.concluded:
+        return False
+    another = view.worker.get("instance") not in (None, me.instance)
+    return not (another and view.attempts >= attempt)
 
 
 def is_alive(view: TaskView, pod: Mapping[str, Any] | None, server_now: float) -> bool:

@@ -22,6 +22,7 @@ DEAD_LETTERS = Counter("taskqueue_worker_dead_letters", "Messages published as d
 RETRIES = Counter("taskqueue_worker_retries", "Attempts followed by another.", ["handler"])
 CLAIMS = Counter("taskqueue_worker_claims", "Messages judged, by path.", ["path"])
 STATUS_WRITES = Counter("taskqueue_worker_status_writes", "Status patches.", ["kind", "result"])
+BAD_HINTS = Counter("taskqueue_worker_bad_hints", "Control messages that could not be read.")
 
 
 class HandlerLabels:

@@ -4,11 +4,13 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-# Copies of taskqueue_api.task's bounds: that module needs pydantic, which would cost every slot
+# Copies of taskqueue_api.task's constants: that module needs pydantic, which would cost every slot
 # 15 MB. A unit test holds them together.
 RESULT_MAX_BYTES = 8 * 1024
 ERROR_MESSAGE_MAX = 4096
 ERROR_TYPE_MAX = 256
+
+DEADLINE_EXCEEDED = "DeadlineExceeded"
 
 QUOTED_MAX = 200
 
@@ -37,7 +39,12 @@ class Failure:
     after: float | None = None
 
 
-Outcome = Success | Failure
+@dataclass(frozen=True)
+class Cancelled:
+    """It was stopped, because its Task was cancelled, deleted, or is another worker's by now."""
+
+
+Outcome = Success | Failure | Cancelled
 
 
 def failure(

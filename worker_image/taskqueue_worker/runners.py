@@ -161,7 +161,7 @@ class PythonRunner:
             outcome = timed_out(job)
             await slot.process.stop()
         except asyncio.CancelledError:
-            slot.process.kill(signal.SIGKILL)
+            await slot.process.stop()
             slot.close()
             raise
         if outcome is None:
@@ -276,7 +276,7 @@ class ExecRunner:
         try:
             return await self._follow(job, process, ours)
         except asyncio.CancelledError:
-            process.kill(signal.SIGKILL)
+            await process.stop()
             raise
 
     async def _follow(self, job: Job, process: Process, descriptors: list[int]) -> Outcome:

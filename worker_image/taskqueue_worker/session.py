@@ -12,6 +12,7 @@ from pika.adapters.asyncio_connection import AsyncioConnection
 from pika.channel import Channel
 from pika.exceptions import AMQPError
 
+from taskqueue_api.names import CONTROL_EXCHANGE
 from taskqueue_api.rabbitmq import Version, read_version
 from taskqueue_api.tls import client_context
 from taskqueue_worker.deliveries import Delivery, Tag
@@ -72,8 +73,14 @@ class Session:
     lost: done, with the reason, when nothing can be received any more.
     """
 
-    def __init__(self, number: int, deliver: Callable[[Delivery], None]) -> None:
+    def __init__(
+        self,
+        number: int,
+        deliver: Callable[[Delivery], None],
+        hint: Callable[[bytes], None] = lambda _: None,
+    ) -> None:
         self.number = number
+        self._hint = hint
         self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.consuming = False
         self._deliver = deliver
@@ -86,8 +93,13 @@ class Session:
         self._confirm: asyncio.Future[str] | None = None
         self._returned = ""
 
-    async def open(self, parameters: pika.URLParameters, queue: str, prefetch: int) -> None:
-        """Connect and consume. Raises BrokerError."""
+    async def open(
+        self, parameters: pika.URLParameters, queue: str, prefetch: int, control: str = ""
+    ) -> None:
+        """Connect and consume. Raises BrokerError.
+
+        control: name of the queue for hints, which is this connection's own; empty: none.
+        """
         try:
             async with asyncio.timeout(_CONNECT_SECONDS):
                 self._connection = await self._step(
@@ -100,6 +112,8 @@ class Session:
                     )
                 )
                 await self._open_publisher()
+                if control:
+                    await self._open_control(control, queue)
                 await self._open_consumer(queue, prefetch)
         except TimeoutError as error:
             raise BrokerError(f"no answer within {_CONNECT_SECONDS:g} s") from error
@@ -196,12 +210,25 @@ class Session:
 
         await self._step(consume)
 
-    async def _open_channel(self) -> Channel:
+    async def _open_control(self, name: str, queue: str) -> None:
+        """Listen to hints about a queue's Tasks; do without where that is refused."""
+        channel = await self._open_channel(self._deaf)
+        # No answers are asked for: a refusal closes the channel, and that alone.
+        channel.queue_declare(name, exclusive=True, auto_delete=True)
+        channel.queue_bind(name, CONTROL_EXCHANGE, queue)
+        channel.basic_consume(name, lambda *message: self._hint(message[-1]), auto_ack=True)
+
+    def _deaf(self, reason: str) -> None:
+        if not self.lost.done():
+            _log.warning("hints of the operator are not heard: %s", reason)
+
+    async def _open_channel(self, closed: Callable[[str], None] | None = None) -> Channel:
         connection = self._connection
         assert connection is not None  # noqa: S101 - open() made it
         channel = await self._step(lambda done: connection.channel(on_open_callback=done))
         assert isinstance(channel, Channel)  # noqa: S101 - what pika passes to the callback
-        channel.add_on_close_callback(lambda _, reason: self._lose(_words(reason)))
+        take_note = closed or self._lose
+        channel.add_on_close_callback(lambda _, reason: take_note(_words(reason)))
         return channel
 
     async def _step(self, start: Callable[[Callable[[Any], None]], Any]) -> Any:

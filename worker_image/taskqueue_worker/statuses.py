@@ -3,19 +3,20 @@
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from taskqueue_api.conditions import MESSAGE_MAX, rfc3339, rfc3339_milli
 from taskqueue_api.messages import TaskUid
 from taskqueue_api.task import FINISHED_PHASES
-from taskqueue_worker.outcomes import Failure, Outcome, Success
+from taskqueue_worker.outcomes import Cancelled, Failure, Outcome, Success, failure
 from taskqueue_worker.retrying import Again
 
 Patch = list[dict[str, Any]]
 
 _REASON_MAX = 64
+_PHASES = {Success: "Succeeded", Failure: "Failed", Cancelled: "Cancelled"}
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ class TaskView:
     error_type: str
     error_message: str
     next_attempt_time: str | None = None
+    cancel: bool = False
 
     @property
     def concluded(self) -> bool:
@@ -79,6 +81,7 @@ def view_task(body: Mapping[str, Any]) -> TaskView:
         error_type=error.get("type", ""),
         error_message=error.get("message", ""),
         next_attempt_time=status.get("nextAttemptTime"),
+        cancel=bool(body.get("spec", {}).get("cancel")),
     )
 
 
@@ -96,7 +99,8 @@ class Attempt:
 def running_patch(attempt: Attempt, view: TaskView | None, now: datetime) -> Patch:
     """Return the patch that claims a Task.
 
-    view: the read that the claim is based on; None: the handler runs already.
+    view: the read that the claim is based on; None: the handler runs already. One that was
+    running shows from now on that its attempt was lost.
     """
     conditions = [
         _condition("Reconciling", "True", "Running", "", now),
@@ -104,9 +108,22 @@ def running_patch(attempt: Attempt, view: TaskView | None, now: datetime) -> Pat
     ]
     values = {"phase": "Running", **_attempt_values(attempt), "conditions": conditions}
     patch = _patch(attempt.uid, view.resource_version if view else None, values)
-    if view is not None and view.next_attempt_time is not None:
-        patch.append({"op": "remove", "path": "/status/nextAttemptTime"})
-    return patch
+    if view is not None and view.phase == "Running":
+        error = _error_value(lost_with_worker(view))
+        patch.append({"op": "add", "path": "/status/error", "value": error})
+    return patch + _no_next_attempt(view)
+
+
+def _no_next_attempt(view: TaskView | None) -> Patch:
+    """Return what a Task that waited for its next attempt no longer shows."""
+    waited = view is not None and view.next_attempt_time is not None
+    return [{"op": "remove", "path": "/status/nextAttemptTime"}] if waited else []
+
+
+def lost_with_worker(view: TaskView) -> Failure:
+    """Return how the attempt ended that a running Task shows, as its worker is there no more."""
+    pod = view.worker.get("pod", "")
+    return failure("WorkerLost", f"attempt {view.attempts} was lost with its worker, pod '{pod}'")
 
 
 @dataclass(frozen=True)
@@ -163,10 +180,10 @@ def _retrying_values(ended: Ended, again: Again) -> dict[str, Any]:
     }
 
 
-def worker_lost_patch(view: TaskView, error: Failure, now: datetime) -> Patch:
-    """Return the patch that gives a Task up whose last possible worker is lost."""
-    values = {"completionTime": rfc3339(now), **_outcome_values(error, now)}
-    return _patch(view.uid, view.resource_version, values)
+def conclude_patch(view: TaskView, outcome: Outcome, now: datetime) -> Patch:
+    """Return the patch that ends a Task without another attempt, based on a read."""
+    values = {"completionTime": rfc3339(now), **_outcome_values(outcome, now)}
+    return _patch(view.uid, view.resource_version, values) + _no_next_attempt(view)
 
 
 def _attempt_values(attempt: Attempt) -> dict[str, Any]:
@@ -188,6 +205,12 @@ def _outcome_values(outcome: Outcome, now: datetime) -> dict[str, Any]:
         if outcome.result is not None:
             values["result"] = json.loads(outcome.result)
         return values
+    if isinstance(outcome, Cancelled):
+        conditions = [
+            _condition("Succeeded", "False", "Cancelled", "spec.cancel is true", now),
+            _condition("Finished", "True", "Cancelled", "", now),
+        ]
+        return {"phase": "Cancelled", "conditions": conditions}
     reason = reason_of(outcome.type)
     message = outcome.message[:MESSAGE_MAX]
     conditions = [
@@ -248,20 +271,33 @@ def format_duration(seconds: float) -> str:
     return f"{hours}h{minutes}m"
 
 
+def concluded_view(view: TaskView, outcome: Outcome) -> TaskView:
+    """Return a Task as it is after it was ended without another attempt."""
+    kind, message = _error_of(outcome)
+    phase = _PHASES[type(outcome)]
+    return replace(
+        view, phase=phase, next_attempt_time=None, error_type=kind, error_message=message
+    )
+
+
 def ended_view(ended: Ended) -> TaskView:
     """Return the Task as it is after its outcome was written."""
     attempt, outcome = ended.attempt, ended.outcome
-    failed = isinstance(outcome, Failure)
+    kind, message = _error_of(outcome)
     return TaskView(
         uid=attempt.uid,
         resource_version="",
-        phase="Retrying" if ended.again else "Failed" if failed else "Succeeded",
+        phase="Retrying" if ended.again else _PHASES[type(outcome)],
         run=attempt.run,
         attempts=attempt.number,
         dispatches=0,
         start_time=None,
         worker=attempt.worker.to_status(),
-        error_type=outcome.type if isinstance(outcome, Failure) else "",
-        error_message=outcome.message if isinstance(outcome, Failure) else "",
+        error_type=kind,
+        error_message=message,
         next_attempt_time=ended.next_attempt_time,
     )
+
+
+def _error_of(outcome: Outcome) -> tuple[str, str]:
+    return (outcome.type, outcome.message) if isinstance(outcome, Failure) else ("", "")

@@ -22,12 +22,13 @@ from taskqueue_worker.deliveries import (
     read_message,
 )
 from taskqueue_worker.inflight import Entry, Inflight, State
-from taskqueue_worker.outcomes import Failure, Outcome, final
+from taskqueue_worker.outcomes import Cancelled, Failure, Outcome, Success, final
 from taskqueue_worker.publications import Publications
 from taskqueue_worker.retrying import decide_retry
 from taskqueue_worker.runners import Job, Runner
 from taskqueue_worker.settle import Acknowledge, DeadLetter, PublishNext, Settlement
 from taskqueue_worker.statuses import format_duration
+from taskqueue_worker.stopping import Running
 
 _log = logging.getLogger(__name__)
 
@@ -37,6 +38,7 @@ _SPARE_MAX = 8
 _CLAIM_SECONDS = 2.0
 """A claim on its way when the drain begins is an attempt that counts, once it is written."""
 _OUTSIDE_NAME = ""
+_ENDED = {Success: "succeeded", Failure: "failed", Cancelled: "cancelled"}
 
 
 def spare_messages(slots: int) -> int:
@@ -96,6 +98,7 @@ class Worker:
         self._group = asyncio.TaskGroup()
         self._background: set[asyncio.Task[None]] = set()
         self._draining = False
+        self._running = Running()
 
     def deliver(self, delivery: Delivery) -> None:
         """Take a message from the broker."""
@@ -115,10 +118,19 @@ class Worker:
         metrics.RECONNECTS.inc()
         self._inflight.lose(self._broker.is_current)
 
+    def hint(self, body: bytes) -> None:
+        """Take a hint of the operator."""
+        self._spawn(self._running.hint(body))
+
+    def opened(self) -> None:
+        """Take note that hints are heard from now on; some may have been missed."""
+        self._spawn(self._running.look_at_all())
+
     async def run(self) -> None:
         """Serve the slots until cancelled. Raises an ExceptionGroup when one of them fails."""
         metrics.SLOTS.set(self._place.slots)
         async with self._group:
+            self._group.create_task(self._running.watch())
             for _ in range(self._place.slots):
                 self._group.create_task(self._serve())
 
@@ -184,7 +196,8 @@ class Worker:
                 metrics.BUSY.dec()
 
     async def _run_task(self, entry: Entry, message: TaskMessage) -> None:
-        claim = await self._attempts.claim(message)
+        suspect = self._running.is_suspect(message.uid)
+        claim = await self._attempts.claim(message, suspect=suspect)
         if entry.state is State.FORGOTTEN:  # given back meanwhile
             if isinstance(claim, Claimed):
                 self._attempts.release(claim)
@@ -209,8 +222,16 @@ class Worker:
             name=message.headers.name,
         )
         begun = time.monotonic()
-        async with announced(self._attempts, claim, message):
-            outcome = await self._execute(job, message.bad)
+
+        def look() -> None:
+            self._spawn(self._running.look(message.uid))
+
+        async with announced(self._attempts, claim, message, look):
+            outcome = await self._running.run(
+                message.uid,
+                self._execute(job, message.bad),
+                lambda: self._attempts.is_wanted(message, claim.attempt),
+            )
         seconds = time.monotonic() - begun
         self._report(job, outcome, seconds)
         self._spawn(self._finish_task(entry, message, claim, outcome, seconds))
@@ -328,8 +349,8 @@ class Worker:
 
     def _report(self, job: Job, outcome: Outcome, seconds: float) -> None:
         label = self._labels.label(job.handler)
-        failed = isinstance(outcome, Failure)
-        metrics.FINISHED.labels(label, "failed" if failed else "succeeded").inc()
+        ended = _ENDED[type(outcome)]
+        metrics.FINISHED.labels(label, ended).inc()
         metrics.DURATION.labels(label).observe(seconds)
         fields: dict[str, Any] = {
             "namespace": job.namespace,
@@ -345,7 +366,7 @@ class Worker:
                 fields["traceback"] = outcome.traceback
             _log.warning("failed: %s: %s", outcome.type, outcome.message, extra=fields)
         else:
-            _log.info("succeeded", extra=fields)
+            _log.info("%s", ended, extra=fields)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Run something beside the slots; its failure ends the worker as theirs does."""

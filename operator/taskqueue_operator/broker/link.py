@@ -11,12 +11,12 @@ from typing import Any
 import pika
 from pika.adapters.asyncio_connection import AsyncioConnection
 from pika.channel import Channel
-from pika.exceptions import ConnectionWrongStateError
+from pika.exceptions import ChannelWrongStateError, ConnectionWrongStateError
 
 from taskqueue_api.rabbitmq import read_version
 from taskqueue_api.tls import client_context
 from taskqueue_operator.broker.channel import DeclaringChannel, resolve
-from taskqueue_operator.broker.faults import connection_fault
+from taskqueue_operator.broker.faults import channel_fault, connection_fault
 from taskqueue_operator.domain.broker_address import BrokerAddress
 from taskqueue_operator.errors import BrokerError, BrokerUnavailableError
 
@@ -51,6 +51,7 @@ class Link:
         self._rng = rng
         self._tried = asyncio.Event()
         self._connection: AsyncioConnection | None = None
+        self._telling: Channel | None = None
         self.task = asyncio.create_task(self._run(), name=f"broker {address.display}")
 
     async def wait(self, seconds: float) -> None:
@@ -90,6 +91,15 @@ class Link:
             raise BrokerUnavailableError(
                 "BrokerUnreachable", f"RabbitMQ at {self.address.display} opens no channel"
             ) from error
+
+    async def tell(self, exchange: str, routing_key: str, body: bytes) -> None:
+        """Publish what may be lost: without a confirm. Raises BrokerError."""
+        if self._telling is None or not self._telling.is_open:
+            self._telling = await self.open_raw_channel()
+        try:
+            self._telling.basic_publish(exchange, routing_key, body)
+        except ChannelWrongStateError as error:
+            raise channel_fault(error) from error
 
     async def close(self) -> None:
         """Close the connection for good."""

@@ -50,6 +50,7 @@ class Tally:
             retrying=by_phase.get("Retrying", 0),
             succeeded=by_phase.get("Succeeded", 0),
             failed=by_phase.get("Failed", 0),
+            cancelled=by_phase.get("Cancelled", 0),
         )
 
 

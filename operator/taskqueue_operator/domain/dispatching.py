@@ -7,12 +7,12 @@ from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any, NamedTuple
 
-from taskqueue_api.conditions import parse_time
+from taskqueue_api.conditions import parse_time, rfc3339
 from taskqueue_api.durations import parse_duration
 from taskqueue_api.messages import TaskHeaders, TaskUid
-from taskqueue_api.names import TASKS_PRIORITY_DEFAULT
+from taskqueue_api.names import NOT_BEFORE_MAX, TASKS_PRIORITY_DEFAULT
 from taskqueue_api.retries import write_policy
-from taskqueue_api.task import PAYLOAD_MAX_BYTES
+from taskqueue_api.task import DEADLINE_EXCEEDED, PAYLOAD_MAX_BYTES
 
 WAITING_PHASES = ("Pending", "Retrying")
 
@@ -23,6 +23,9 @@ unannounced has written Running."""
 OVERDUE = timedelta(minutes=2)
 
 DISPATCHED_THROUGH_MARGIN = timedelta(seconds=10)
+
+DEADLINE_MARGIN = timedelta(seconds=5)
+"""After a deadline: by then whoever started in time has written Running."""
 
 
 class QueueKey(NamedTuple):
@@ -42,6 +45,7 @@ class WaitingTask:
     phase: Pending or Retrying.
     attempt: the one that it waits for, from 1.
     due: when that attempt may start; None: at once.
+    deadline: when that attempt may start no more; None: never.
     payload: the message's body, JSON; None: not kept, to be read again.
     timeout, retry: the Task's own; None: the TaskQueue's.
     listed: it was there before we watched, so an earlier operator may have published it.
@@ -61,6 +65,7 @@ class WaitingTask:
     phase: str = "Pending"
     attempt: int = 1
     due: datetime | None = None
+    deadline: datetime | None = None
     retry: str | None = None
 
     @property
@@ -91,8 +96,9 @@ class Refusal(NamedTuple):
 def read_task(body: Mapping[str, Any], *, listed: bool) -> WaitingTask:
     """Return a Task object as what its publication needs."""
     metadata, spec, status = body["metadata"], body["spec"], body.get("status") or {}
-    timeout, due = spec.get("timeout"), status.get("nextAttemptTime")
     phase = status.get("phase", "Pending")
+    timeout, deadline = spec.get("timeout"), spec.get("deadline")
+    due = status.get("nextAttemptTime") if phase == "Retrying" else spec.get("notBefore")
     return WaitingTask(
         uid=TaskUid(metadata["uid"]),
         queue=QueueKey(metadata["namespace"], spec["queue"]),
@@ -108,6 +114,7 @@ def read_task(body: Mapping[str, Any], *, listed: bool) -> WaitingTask:
         phase=phase,
         attempt=status.get("attempts", 0) + 1 if phase == "Retrying" else 1,
         due=parse_time(due) if due else None,
+        deadline=parse_time(deadline) if deadline else None,
         retry=write_policy(spec["retry"]) if "retry" in spec else None,
     )
 
@@ -124,6 +131,13 @@ def decide_refusal(task: WaitingTask, ceiling: timedelta) -> Refusal | None:
     """
     if task.retrying:
         return None
+    # The admission policy refuses it, where the policy is installed.
+    if task.due is not None and task.due - task.created > NOT_BEFORE_MAX + timedelta(days=1):
+        return Refusal(
+            "NotBeforeTooLate",
+            f"spec.notBefore is {(task.due - task.created).days} days after the Task's creation; "
+            f"at most {NOT_BEFORE_MAX.days} days are possible",
+        )
     if task.payload is not None and len(task.payload) > PAYLOAD_MAX_BYTES:
         return Refusal(
             "PayloadTooLarge",
@@ -138,6 +152,16 @@ def decide_refusal(task: WaitingTask, ceiling: timedelta) -> Refusal | None:
             "spec.timeout",
         )
     return None
+
+
+def decide_late(task: WaitingTask) -> Refusal | None:
+    """Return why a Task whose deadline has passed has failed; None: it has no deadline."""
+    if task.deadline is None:
+        return None
+    return Refusal(
+        DEADLINE_EXCEEDED,
+        f"attempt {task.attempt} was not started before the deadline, {rfc3339(task.deadline)}",
+    )
 
 
 def decide_publication(
@@ -157,7 +181,7 @@ def decide_publication(
     if not task.listed or task.created >= started:
         # The worker whose attempt failed has published the next one.
         return Publication.KNOWN if task.retrying and task.listed else Publication.FIRST
-    unsure = task.retrying and delays_unsure
+    unsure = task.due is not None and delays_unsure
     if dispatched_through is not None and task.created < dispatched_through and not unsure:
         return Publication.KNOWN
     return Publication.AGAIN
@@ -175,12 +199,12 @@ def decide_dispatched_through(
 
 
 def is_overdue(task: WaitingTask, now: datetime) -> bool:
-    """Return whether the next attempt is so late that its message is taken for lost.
+    """Return whether an attempt is so late that its message is taken for lost.
 
     Twice as late after each publication: it may also wait behind long work.
     """
-    patience = OVERDUE * 2 ** min(task.dispatches - 1, 20)
-    return task.retrying and task.due is not None and task.due + patience < now
+    patience: timedelta = OVERDUE * 2 ** min(task.dispatches - 1, 20)
+    return (task.due or task.created) + patience < now
 
 
 def remaining_delay(task: WaitingTask, now: datetime) -> timedelta:
@@ -200,4 +224,6 @@ def build_headers(task: WaitingTask, cluster: str, ceiling: timedelta) -> TaskHe
         dispatches=task.dispatches,
         timeout=min(task.timeout or ceiling, ceiling),
         retry=task.retry,
+        delayed=task.due is not None,
+        deadline=task.deadline,
     )

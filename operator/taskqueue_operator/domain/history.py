@@ -85,7 +85,8 @@ def _ages(history: HistorySpec | None) -> dict[str, timedelta]:
     """Return the age at which Tasks of a phase are deleted; phases without one are left out."""
     if history is None:
         return {}
-    given = {"Succeeded": history.succeeded, "Failed": history.failed}
+    ended = {"Failed": history.failed, "Cancelled": history.failed}
+    given = {"Succeeded": history.succeeded, **ended}
     return {phase: parse_duration(text) for phase, text in given.items() if text is not None}
 
 

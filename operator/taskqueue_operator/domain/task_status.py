@@ -4,6 +4,7 @@ Each begins with tests of UID and phase: a bare PATCH would be applied to a new 
 name, or over a worker's outcome.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -45,25 +46,46 @@ def patch_dispatched(
 
 
 def patch_refused(task: WaitingTask, refusal: Refusal, now: datetime) -> JsonPatch:
-    """Return the patch that fails a Task that can never be run."""
-    moment = rfc3339(now)
+    """Return the patch that fails a Task that can never be run, or no more."""
     error = {"type": refusal.type, "message": refusal.message[:ERROR_MESSAGE_MAX]}
-    conditions = [
+    types = {"Succeeded": "False", "Finished": "True", "Stalled": "True"}
+    return [
+        *_end(task, "Failed", _conditions(types, refusal, now), now),
+        {"op": "add", "path": "/status/error", "value": error},
+    ]
+
+
+def patch_cancelled(task: WaitingTask, now: datetime) -> JsonPatch:
+    """Return the patch that ends a Task that was to be cancelled, and had not been started."""
+    why = Refusal("Cancelled", "spec.cancel is true; it waited for its turn")
+    types = {"Succeeded": "False", "Finished": "True"}
+    return _end(task, "Cancelled", _conditions(types, why, now), now)
+
+
+def _end(
+    task: WaitingTask, phase: str, conditions: list[dict[str, str]], now: datetime
+) -> JsonPatch:
+    patch = [
+        *_tests(task),
+        {"op": "add", "path": "/status/phase", "value": phase},
+        {"op": "add", "path": "/status/completionTime", "value": rfc3339(now)},
+        {"op": "add", "path": "/status/conditions", "value": conditions},
+    ]
+    if task.retrying:
+        patch.append({"op": "remove", "path": "/status/nextAttemptTime"})
+    return patch
+
+
+def _conditions(types: Mapping[str, str], why: Refusal, now: datetime) -> list[dict[str, str]]:
+    return [
         {
             "type": kind,
             "status": status,
-            "reason": refusal.type,
-            "message": refusal.message[:MESSAGE_MAX],
-            "lastTransitionTime": moment,
+            "reason": why.type,
+            "message": why.message[:MESSAGE_MAX],
+            "lastTransitionTime": rfc3339(now),
         }
-        for kind, status in (("Succeeded", "False"), ("Finished", "True"), ("Stalled", "True"))
-    ]
-    return [
-        *_tests(task),
-        {"op": "add", "path": "/status/phase", "value": "Failed"},
-        {"op": "add", "path": "/status/completionTime", "value": moment},
-        {"op": "add", "path": "/status/error", "value": error},
-        {"op": "add", "path": "/status/conditions", "value": conditions},
+        for kind, status in types.items()
     ]
 
 

@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any, NamedTuple
 
 from taskqueue_api.names import (
+    CONTROL_EXCHANGE,
     DEAD_LETTER_EXCHANGE,
     DELAY_EXCHANGE,
     DUE_EXCHANGE,
@@ -83,6 +84,7 @@ def build_topology(
             # Without an alternate, 32 delayed messages of one deleted queue hold up everybody's:
             # a level hands on so many at a time, and keeps each until it is taken.
             Exchange(DUE_EXCHANGE, "topic", {"alternate-exchange": UNROUTED_EXCHANGE}),
+            Exchange(CONTROL_EXCHANGE, "topic"),
         ),
         shared=(_unrouted(cluster),),
         work=Queue(

@@ -6,22 +6,32 @@ import kopf
 
 from taskqueue_api.messages import TaskUid
 from taskqueue_api.names import GROUP, TASKS, VERSION
-from taskqueue_operator.domain.dispatching import WAITING_PHASES
+from taskqueue_operator.domain.dispatching import QueueKey
+from taskqueue_operator.domain.observing import Course, decide_course
 from taskqueue_operator.services.counts import Counts
 from taskqueue_operator.services.dispatcher import Dispatcher
+from taskqueue_operator.services.hints import Hints
 
 
-def register(registry: kopf.OperatorRegistry, dispatcher: Dispatcher, counts: Counts) -> None:
+def register(
+    registry: kopf.OperatorRegistry, dispatcher: Dispatcher, hints: Hints, counts: Counts
+) -> None:
     """Register the handler of Tasks."""
 
     @kopf.on.event(GROUP, VERSION, TASKS, registry=registry)
     async def observe(event: kopf.RawEvent, **_: Any) -> None:
         body: dict[str, Any] = dict(event["object"])
         metadata = body["metadata"]
+        uid = TaskUid(metadata["uid"])
+        queue = QueueKey(metadata["namespace"], body["spec"]["queue"])
         counts.changed(metadata["namespace"])
-        waits = body.get("status", {}).get("phase", "Pending") in WAITING_PHASES
-        if event["type"] == "DELETED" or not waits or metadata.get("deletionTimestamp"):
-            dispatcher.task_left(TaskUid(metadata["uid"]))
-        else:
-            # Kopf lists first: events of that list have no type.
+        # Kopf lists first: events of that list have no type.
+        course = decide_course(event["type"], body)
+        if course is Course.PUBLISH:
             dispatcher.task_waiting(body, listed=event["type"] is None)
+        elif course is Course.CANCEL:
+            dispatcher.cancel(body)
+        else:
+            dispatcher.task_left(uid)
+        if course in (Course.CANCEL, Course.STOP):
+            hints.send(queue, uid)

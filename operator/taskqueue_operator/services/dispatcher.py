@@ -6,6 +6,7 @@ only when that message is lost.
 """
 
 import asyncio
+import heapq
 import logging
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,9 +16,11 @@ from typing import Any
 from taskqueue_api.messages import TaskUid
 from taskqueue_operator import metrics
 from taskqueue_operator.domain.dispatching import (
+    DEADLINE_MARGIN,
+    OVERDUE,
     QueueKey,
-    WaitingTask,
     decide_dispatched_through,
+    decide_late,
     is_overdue,
     read_task,
 )
@@ -66,6 +69,7 @@ class Dispatcher:
         self._lanes: dict[QueueKey, Lane] = {}
         self._queue_of: dict[TaskUid, QueueKey] = {}
         self._listed_at = float("-inf")
+        self._deadlines: list[tuple[datetime, TaskUid]] = []
 
     def task_waiting(self, body: dict[str, Any], *, listed: bool) -> None:
         """Take note of a Task that waits; one known to wait for this attempt is left alone."""
@@ -84,10 +88,36 @@ class Dispatcher:
         self._queue_of[uid] = lane.key
         entry = Entry(task, Place.WAITING, now)
         lane.entries[uid] = entry
+        if task.deadline is not None:
+            heapq.heappush(self._deadlines, (task.deadline, uid))
         if task.retrying and not listed:
             self._publishing.out(entry)
         else:
             self._publishing.wait(lane, entry)
+
+    def fail_late(self) -> None:
+        """Fail the Tasks that still wait after their deadline."""
+        while self._deadlines and self._deadlines[0][0] + DEADLINE_MARGIN < self._now():
+            _, uid = heapq.heappop(self._deadlines)
+            lane = self._lanes.get(self._queue_of[uid]) if uid in self._queue_of else None
+            if lane is not None:
+                self._fail_late(lane, lane.entries[uid])
+
+    def _fail_late(self, lane: Lane, entry: Entry) -> None:
+        refusal = decide_late(entry.task)
+        if refusal is None or entry.place is Place.REFUSED:
+            return
+        if entry.place is Place.WAITING:
+            self._publishing.take(lane, entry.task.uid)
+        lane.reading.discard(entry.task.uid)
+        entry.place = Place.REFUSED
+        self._writer.refuse(entry.task, refusal)
+
+    def cancel(self, body: dict[str, Any]) -> None:
+        """End a Task that waits."""
+        task = read_task(body, listed=False)
+        self.task_left(task.uid)
+        self._writer.cancel(task)
 
     def task_left(self, uid: TaskUid) -> None:
         """Forget a Task that is gone or waits no longer."""
@@ -154,13 +184,18 @@ class Dispatcher:
 
     def ladder_lost(self, key: QueueKey) -> None:
         """Publish again what waits for a time, since a queue that had kept it disappeared."""
-        self._lost(key, "a queue for delayed messages", lambda task: task.due is not None)
+        self._lost(key, "a queue for delayed messages", lambda entry: entry.task.due is not None)
 
     def sweep(self, key: QueueKey) -> None:
-        """Publish again what should have come out of the ladder: its queue is empty."""
-        self._lost(key, "a message due long ago", lambda task: is_overdue(task, self._now()))
+        """Publish again what should have been taken long ago: its queue is empty."""
+        now, seen = self._now(), asyncio.get_running_loop().time() - OVERDUE.total_seconds()
+        self._lost(
+            key,
+            "a message due long ago",
+            lambda entry: entry.since < seen and is_overdue(entry.task, now),
+        )
 
-    def _lost(self, key: QueueKey, what: str, concerns: Callable[[WaitingTask], bool]) -> None:
+    def _lost(self, key: QueueKey, what: str, concerns: Callable[[Entry], bool]) -> None:
         lane = self._lane(key)
         lost = lane.published(concerns)
         if lost:

@@ -29,7 +29,7 @@ class Entry:
     """What is remembered of a Task that waits.
 
     task: without its payload once it is out.
-    since: loop time of when it was seen.
+    since: loop time of when it was seen, or last given back to be published.
     """
 
     task: WaitingTask
@@ -77,11 +77,11 @@ class Lane:
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     runner: asyncio.Task[None] | None = None
 
-    def published(self, concerns: Callable[[WaitingTask], bool]) -> list[Entry]:
+    def published(self, concerns: Callable[[Entry], bool]) -> list[Entry]:
         """Return the entries of which a message is in RabbitMQ or on its way there."""
         places = (Place.OUT, Place.IN_FLIGHT)
         entries = [entry for entry in self.entries.values() if entry.place in places]
-        return [entry for entry in entries if concerns(entry.task)]
+        return [entry for entry in entries if concerns(entry)]
 
     def oldest_unconfirmed(self) -> datetime | None:
         """Return when the oldest Task was created that is not known to be published."""

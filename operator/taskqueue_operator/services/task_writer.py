@@ -26,6 +26,7 @@ from taskqueue_operator.domain.dispatching import (
 from taskqueue_operator.domain.task_status import (
     JsonPatch,
     patch_announcement,
+    patch_cancelled,
     patch_dispatched,
     patch_refused,
 )
@@ -141,6 +142,11 @@ class TaskWriter:
         self._notices.pop(task.uid, None)
         self._spawn(self._refuse(replace(task, payload=None), refusal))
 
+    def cancel(self, task: WaitingTask) -> None:
+        """End a Task that waits and is to be cancelled; one that was started is left alone."""
+        self._notices.pop(task.uid, None)
+        self._spawn(self._cancel(replace(task, payload=None)))
+
     async def run(self) -> None:
         """Write due notices, for ever."""
         while True:
@@ -247,6 +253,17 @@ class TaskWriter:
 
         if await self._insist(task, fail, always=True):
             logger.warning("refused: %s", refusal.message, extra=_fields(task))
+
+    async def _cancel(self, task: WaitingTask) -> None:
+        async def end() -> bool:
+            try:
+                await self._write(task, patch_cancelled(task, datetime.now(UTC)))
+            except (ConflictError, NotFoundError, NamespaceTerminatingError):
+                return False
+            return True
+
+        if await self._insist(task, end, always=True):
+            logger.info("cancelled before it was started", extra=_fields(task))
 
     async def _insist(
         self, task: WaitingTask, action: Callable[[], Awaitable[T]], *, always: bool = False

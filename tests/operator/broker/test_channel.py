@@ -30,6 +30,7 @@ async def test_everything_of_the_topology_is_declared_and_bound(rabbit: FakeRabb
         "taskqueue": "direct",
         "taskqueue.dlx": "topic",
         "taskqueue.unrouted": "fanout",
+        "taskqueue.control": "topic",
         "taskqueue.due": "topic",
     }
     assert rabbit.exchange_arguments == {

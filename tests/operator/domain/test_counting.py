@@ -65,7 +65,7 @@ def test_a_missing_column_is_named(missing: str) -> None:
 
 def test_a_phase_of_a_later_version_is_left_out() -> None:
     tally = Tally()
-    tally.add_page(page(("a", "emails", "Cancelled"), ("b", "emails", "Pending")))
+    tally.add_page(page(("a", "emails", "Paused"), ("b", "emails", "Pending")))
     assert tally.of("emails") == TaskCounts(pending=1)
 
 

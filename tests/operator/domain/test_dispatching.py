@@ -67,10 +67,13 @@ def test_a_listed_task_that_is_retried_was_published_by_its_worker(
     assert found is expected
 
 
-def test_a_listed_task_that_is_retried_is_unsure_where_a_part_of_the_ladder_was_gone() -> None:
-    task = build_waiting(phase="Retrying", attempt=2, listed=True, created=NOW - SECOND)
-    found = decide_publication(task, dispatched_through=NOW, delays_unsure=True, started=NOW)
-    assert found is Publication.AGAIN
+def test_a_listed_task_that_waits_for_a_time_is_unsure_where_a_part_of_the_ladder_was_gone() -> (
+    None
+):
+    changes = {"listed": True, "created": NOW - SECOND, "due": NOW + SECOND}
+    for task in (build_waiting(phase="Retrying", attempt=2, **changes), build_waiting(**changes)):
+        found = decide_publication(task, dispatched_through=NOW, delays_unsure=True, started=NOW)
+        assert found is Publication.AGAIN
 
 
 @pytest.mark.parametrize(
@@ -81,8 +84,9 @@ def test_a_listed_task_that_is_retried_is_unsure_where_a_part_of_the_ladder_was_
         pytest.param({"dispatches": 2}, 3.9, False, id="published again, and not yet as late"),
         pytest.param({"dispatches": 2}, 4.1, True, id="published again, and late again"),
         pytest.param({"dispatches": 10**6}, 10**5, False, id="published too often to go on"),
-        pytest.param({"due": None}, 10, False, id="due at no time"),
-        pytest.param({"phase": "Pending"}, 10, False, id="its first attempt"),
+        pytest.param({"due": None, "created": NOW}, 1.9, False, id="due at once"),
+        pytest.param({"due": None, "created": NOW}, 2.1, True, id="due at once, and late"),
+        pytest.param({"phase": "Pending", "attempt": 1}, 2.1, True, id="its first attempt"),
     ],
 )
 def test_is_overdue(changes: dict[str, Any], minutes: float, expected: bool) -> None:

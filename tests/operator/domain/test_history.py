@@ -100,6 +100,13 @@ def history(**fields: Any) -> HistorySpec:
         ),
         pytest.param(
             [build_finished("c", 50, "Cancelled")],
+            history(failed="0s"),
+            ["c age"],
+            None,
+            id="cancelled goes as failed",
+        ),
+        pytest.param(
+            [build_finished("c", 50, "Paused")],
             history(succeeded="0s", failed="0s"),
             [],
             None,

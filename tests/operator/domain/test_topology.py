@@ -135,6 +135,7 @@ def test_exchanges_come_first_and_are_of_their_type() -> None:
         Exchange("taskqueue.dlx", "topic"),
         Exchange("taskqueue.unrouted", "fanout"),
         Exchange("taskqueue.due", "topic", {"alternate-exchange": "taskqueue.unrouted"}),
+        Exchange("taskqueue.control", "topic"),
     )
     known = {exchange.name for exchange in topology.exchanges}
     bound = {binding.exchange for queue in topology.all_queues for binding in queue.bindings}

@@ -82,6 +82,7 @@ async def test_counts_reach_status_and_metrics(world: World) -> None:
         "retrying": 1,
         "succeeded": 0,
         "failed": 1,
+        "cancelled": 0,
     }
     assert metric("retrying") == 1
     assert (metric("pending"), metric("running")) == (1, 0)

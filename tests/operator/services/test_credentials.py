@@ -64,9 +64,9 @@ async def test_workers_get_a_user_of_their_own(world: World, choice: BrokerChoic
     stored, permissions, topics = world.brokers.api.users[USER]
     assert accepts(stored, address.password)
     assert permissions == {
-        "configure": "^$",
-        "write": r"^(taskqueue\.dlx|taskqueue\.delay\.25)$",
-        "read": r"^tq\.shop\.emails$",
+        "configure": r"^tqc\.shop\.emails\.[0-9a-f]+$",
+        "write": r"^(taskqueue\.dlx|taskqueue\.delay\.25|tqc\.shop\.emails\.[0-9a-f]+)$",
+        "read": r"^(tq\.shop\.emails|taskqueue\.control|tqc\.shop\.emails\.[0-9a-f]+)$",
     }
     assert topics == [
         {
@@ -79,6 +79,7 @@ async def test_workers_get_a_user_of_their_own(world: World, choice: BrokerChoic
             "write": r"^([01]\.){26}tq\.shop\.emails$",
             "read": "^$",
         },
+        {"exchange": "taskqueue.control", "write": "^$", "read": r"^tq\.shop\.emails$"},
     ]
 
 

@@ -157,6 +157,7 @@ def add_retrying(world: World, name: str, *, listed: bool = False) -> None:
 async def test_what_waits_for_no_time_is_as_sure_as_before(world: World) -> None:
     world.declare_as_before()
     del world.rabbit.queues[LEVEL]
+    world.rabbit.ready["tq.shop.emails"] = 1
     body = world.cluster.add(build_task("b", created=EARLIER))
     world.dispatcher.task_waiting(body, listed=True)
     await world.reconcile(status={"dispatchedThrough": "2026-01-02T11:59:00Z"})

@@ -10,6 +10,7 @@ import pytest
 from pika.exceptions import ChannelClosedByBroker
 
 from taskqueue_api.history import HistorySpec
+from taskqueue_operator.domain.dispatching import OVERDUE
 from taskqueue_operator.errors import (
     BrokerRefusedError,
     ClusterError,
@@ -103,11 +104,28 @@ async def test_waiting_tasks_are_published_once_the_queue_is_there(world: World)
 
 async def test_what_the_operator_before_published_is_not_published_again(world: World) -> None:
     world.declare_as_before()
+    world.rabbit.ready["tq.shop.emails"] = 1
     body = world.cluster.add(build_task("a", created=EARLIER))
     world.dispatcher.task_waiting(body, listed=True)
     await world.reconcile(status={"dispatchedThrough": "2026-01-02T11:59:00Z"})
     await asyncio.sleep(60)
     assert world.rabbit.sent == []
+
+
+async def test_a_first_attempt_that_is_nowhere_is_published_again(world: World) -> None:
+    world.declare_as_before()
+    world.dispatcher.task_waiting(world.cluster.add(build_task("a")), listed=False)
+    await world.reconcile()
+    await settle()
+    # A worker may hold it; that it is late is what counts.
+    await world.queues.reconcile(KEY)
+    await asyncio.sleep(60)
+    assert [item.dispatches for item in world.rabbit.sent] == [1]
+    world.now += OVERDUE + timedelta(seconds=1)
+    await asyncio.sleep(OVERDUE.total_seconds() + 1)
+    await world.queues.reconcile(KEY)
+    await asyncio.sleep(60)
+    assert [item.dispatches for item in world.rabbit.sent] == [1, 2]
 
 
 async def test_what_a_wiped_broker_lost_while_no_operator_ran_is_published_again(

@@ -1,0 +1,35 @@
+"""What an event about a Task asks of the operator."""
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any
+
+from taskqueue_operator.domain.dispatching import WAITING_PHASES
+
+
+class Course(Enum):
+    """What is to be done."""
+
+    PUBLISH = "publish"
+    """It waits, and is to be run."""
+    CANCEL = "cancel"
+    """It waits, and is to be run no more."""
+    STOP = "stop"
+    """It was seen running, and is to be stopped if it still runs."""
+    FORGET = "forget"
+    """It is another's, or nobody's."""
+
+
+def decide_course(event_type: str | None, body: Mapping[str, Any]) -> Course:
+    """Return what an event asks for. event_type: None for what was there before we watched.
+
+    Tasks are watched by their phase, so one that finishes is seen as deleted, as it was before:
+    a short one as if it still waited. Only who runs it knows better.
+    """
+    phase = body.get("status", {}).get("phase", "Pending")
+    gone = event_type == "DELETED" or "deletionTimestamp" in body["metadata"]
+    if phase == "Running":
+        return Course.STOP if gone or body["spec"].get("cancel") else Course.FORGET
+    if gone or phase not in WAITING_PHASES:
+        return Course.FORGET
+    return Course.CANCEL if body["spec"].get("cancel") else Course.PUBLISH

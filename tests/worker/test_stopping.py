@@ -1,0 +1,199 @@
+"""A handler at work is stopped when its Task is to be run no longer, and only then."""
+
+import asyncio
+from collections import deque
+from typing import Any
+
+import pytest
+
+from taskqueue_api.messages import TaskUid, encode_hint
+from taskqueue_worker import metrics
+from taskqueue_worker.outcomes import Cancelled, Outcome, Success
+from taskqueue_worker.stopping import LOOK_SECONDS, SUSPECT_SECONDS, Running
+
+UID = TaskUid("uid-1")
+
+
+class World:
+    """One Task that runs until it is let go.
+
+    wanted: what the API server says of it. asked: how often. now: in seconds.
+    """
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.running = Running(lambda: self.now)
+        self.go = asyncio.Event()
+        self.wanted = True
+        self.asked = 0
+        self.killed = False
+        self.pauses: deque[asyncio.Event] = deque()
+
+    async def work(self) -> Outcome:
+        try:
+            await self.go.wait()
+        except asyncio.CancelledError:
+            await asyncio.sleep(0)  # as long as it takes to end a process
+            self.killed = True
+            raise
+        return Success(b"1")
+
+    async def is_wanted(self) -> bool:
+        self.asked += 1
+        return self.wanted
+
+    def start(self) -> asyncio.Task[Outcome]:
+        """Run the Task."""
+        return asyncio.create_task(self.running.run(UID, self.work(), self.is_wanted))
+
+    async def sleep(self, _seconds: float) -> None:
+        """Pause until told."""
+        pause = asyncio.Event()
+        self.pauses.append(pause)
+        await pause.wait()
+
+    async def tick(self, seconds: float) -> None:
+        """Let time pass, and the watch wake once."""
+        self.now += seconds
+        self.pauses.popleft().set()
+        await turns()
+
+
+async def turns() -> None:
+    """Let everything that can go on go on."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+async def test_what_nobody_stops_ends_as_it_does() -> None:
+    world = World()
+    run = world.start()
+    world.go.set()
+    assert await run == Success(b"1")
+    assert world.asked == 0
+
+
+async def test_a_hint_stops_a_task_that_is_wanted_no_longer() -> None:
+    world = World()
+    run = world.start()
+    await turns()
+    world.wanted = False
+    await world.running.hint(encode_hint(UID))
+    assert await run == Cancelled()
+    assert world.killed
+
+
+async def test_a_hint_alone_stops_nothing() -> None:
+    world = World()
+    run = world.start()
+    await turns()
+    await world.running.hint(encode_hint(UID))
+    await turns()
+    assert (world.asked, world.killed) == (1, False)
+    world.go.set()
+    assert await run == Success(b"1")
+
+
+async def test_a_hint_at_another_task_asks_nothing() -> None:
+    world = World()
+    run = world.start()
+    await turns()
+    await world.running.hint(encode_hint(TaskUid("uid-2")))
+    assert world.asked == 0
+    assert world.running.is_suspect(TaskUid("uid-2"))
+    assert not world.running.is_suspect(UID)
+    world.go.set()
+    await run
+
+
+async def test_one_that_ends_while_it_is_asked_about_ends_well() -> None:
+    world = World()
+    asking = asyncio.Event()
+
+    async def is_wanted() -> bool:
+        await asking.wait()
+        return False
+
+    run = asyncio.create_task(world.running.run(UID, world.work(), is_wanted))
+    await turns()
+    hint = asyncio.create_task(world.running.hint(encode_hint(UID)))
+    await turns()
+    world.go.set()
+    await turns()
+    asking.set()
+    await hint
+    assert await run == Success(b"1")
+
+
+async def test_a_long_run_is_looked_at_without_a_hint() -> None:
+    world = World()
+    run = world.start()
+    watch = asyncio.create_task(world.running.watch(world.sleep))
+    await turns()
+    await world.tick(LOOK_SECONDS - 1)
+    assert world.asked == 0
+    await world.tick(1)
+    assert world.asked == 1
+    await world.tick(1)
+    assert world.asked == 1
+    world.wanted = False
+    await world.tick(LOOK_SECONDS)
+    assert await run == Cancelled()
+    watch.cancel()
+
+
+async def test_all_are_looked_at_when_hints_may_have_been_lost() -> None:
+    world = World()
+    run = world.start()
+    await turns()
+    world.wanted = False
+    await world.running.look_at_all()
+    assert await run == Cancelled()
+
+
+async def test_a_suspect_is_forgotten_after_a_while() -> None:
+    world = World()
+    watch = asyncio.create_task(world.running.watch(world.sleep))
+    await turns()
+    await world.running.hint(encode_hint(UID))
+    await world.tick(SUSPECT_SECONDS)
+    assert world.running.is_suspect(UID)
+    await world.tick(1)
+    assert not world.running.is_suspect(UID)
+    watch.cancel()
+
+
+async def test_the_end_of_the_worker_is_no_cancellation_of_the_task() -> None:
+    world = World()
+    run = world.start()
+    await turns()
+    run.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await run
+    # Not before the handler has ended.
+    assert world.killed
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(b"", id="empty"),
+        pytest.param(b"\xff", id="no text"),
+        pytest.param(b"[" * 100_000, id="nested too deeply"),
+        pytest.param(b"[]", id="no object"),
+        pytest.param(b"{}", id="says nothing"),
+        pytest.param(b'{"cancel": 1}', id="no UID"),
+        pytest.param(b'{"cancel": ""}', id="an empty UID"),
+        pytest.param(b'{"cancel": "' + b"x" * 65 + b'"}', id="too long"),
+    ],
+)
+async def test_a_hint_that_cannot_be_read_is_ignored_and_counted(body: bytes) -> None:
+    counter: Any = metrics.BAD_HINTS
+    before = counter._value.get()
+    world = World()
+    run = world.start()
+    await turns()
+    await world.running.hint(body)
+    assert (counter._value.get(), world.asked) == (before + 1, 0)
+    world.go.set()
+    await run

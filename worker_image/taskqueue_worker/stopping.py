@@ -1,0 +1,111 @@
+"""Handlers at work, and how they are stopped when their Task is to be run no longer.
+
+The operator hints at such Tasks; since a hint can be lost, each Task that runs for long is looked
+at by itself from time to time. Only what the API server says of the Task stops a handler.
+"""
+
+import asyncio
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+from taskqueue_api.messages import TaskUid, parse_hint
+from taskqueue_worker import metrics
+from taskqueue_worker.outcomes import Cancelled, Outcome
+
+_log = logging.getLogger(__name__)
+
+LOOK_SECONDS = 30.0
+SUSPECT_SECONDS = 60.0
+"""Longer than a Task counts as fresh: until then its message may come without being looked up."""
+_SUSPECTS_MAX = 10_000
+
+
+@dataclass
+class _Run:
+    work: asyncio.Task[Outcome]
+    wanted: Callable[[], Awaitable[bool]]
+    looked: float
+    stopped: bool = False
+
+
+class Running:
+    """The Tasks that are run here, by UID."""
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._runs: dict[TaskUid, _Run] = {}
+        self._suspects: OrderedDict[TaskUid, float] = OrderedDict()
+
+    async def run(
+        self,
+        uid: TaskUid,
+        work: Coroutine[Any, Any, Outcome],
+        wanted: Callable[[], Awaitable[bool]],
+    ) -> Outcome:
+        """Return what comes of running a Task: Cancelled when it is stopped.
+
+        wanted: asks the API server whether it is still to be run here.
+        """
+        run = _Run(asyncio.create_task(work), wanted, self._monotonic())
+        self._runs[uid] = run
+        try:
+            await asyncio.wait([run.work])
+        except asyncio.CancelledError:
+            # The handler is at work until its process has ended.
+            run.work.cancel()
+            await asyncio.wait([run.work])
+            raise
+        finally:
+            del self._runs[uid]
+        if run.work.cancelled() and run.stopped:
+            return Cancelled()
+        return run.work.result()
+
+    def is_suspect(self, uid: TaskUid) -> bool:
+        """Return whether a Task has to be looked up before it is started."""
+        return uid in self._suspects
+
+    async def hint(self, body: bytes) -> None:
+        """Take what the operator says. Raises UnauthorizedError."""
+        try:
+            uid = parse_hint(body)
+        except ValueError as error:
+            metrics.BAD_HINTS.inc()
+            _log.warning("hint ignored: %s", error)
+            return
+        self._suspects[uid] = self._monotonic()
+        self._suspects.move_to_end(uid)
+        if len(self._suspects) > _SUSPECTS_MAX:
+            self._suspects.popitem(last=False)
+        await self.look(uid)
+
+    async def look(self, uid: TaskUid) -> None:
+        """Stop a Task that is to be run here no longer. Raises UnauthorizedError."""
+        run = self._runs.get(uid)
+        if run is None:
+            return
+        run.looked = self._monotonic()
+        if not await run.wanted() and self._runs.get(uid) is run:
+            _log.info("stopped: it is to be run here no longer", extra={"uid": uid})
+            run.stopped = True
+            run.work.cancel()
+
+    async def look_at_all(self) -> None:
+        """Look at every Task: hints may have been lost. Raises UnauthorizedError."""
+        for uid in list(self._runs):
+            await self.look(uid)
+
+    async def watch(self, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
+        """Look at each Task from time to time, for ever. Raises UnauthorizedError."""
+        while True:
+            await sleep(1.0)
+            now = self._monotonic()
+            while self._suspects and next(iter(self._suspects.values())) + SUSPECT_SECONDS < now:
+                self._suspects.popitem(last=False)
+            for uid, run in list(self._runs.items()):
+                if run.looked + LOOK_SECONDS <= now:
+                    await self.look(uid)
