@@ -7,14 +7,13 @@ from typing import Any
 
 from taskqueue_api.conditions import parse_time
 from taskqueue_api.messages import TaskHeaders, TaskUid
+from taskqueue_api.names import WORKER_CONTAINER
 from taskqueue_worker.statuses import Identity, TaskView
 
 FRESH_SECONDS = 5.0
 MAX_ATTEMPTS = 5
 """A Task whose worker was lost is given up after so many attempts, or more where its retry policy
 allows more. Also without any policy: that a node went away is no fault of the Task."""
-
-WORKER_CONTAINER = "worker"
 
 
 class Path(Enum):

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from taskqueue_api.durations import parse_duration
+from taskqueue_api.names import WORKER_PORT
 from taskqueue_api.retries import ONCE, RetryPolicy, read_policy
 
 _PREFIX = "TASKQUEUE_"
@@ -74,7 +75,7 @@ class Settings(BaseSettings):
     pod_uid: str = ""
     node_name: str = ""
     log_format: Literal["json", "text"] = "json"
-    port: Annotated[int, Field(ge=0, le=65535)] = 8080
+    port: Annotated[int, Field(ge=0, le=65535)] = WORKER_PORT
     broker: Path = Path("/etc/taskqueue/broker")
     service_account: Path = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 

@@ -15,7 +15,6 @@ from taskqueue_api.taskqueue import TaskQueueSpec, WorkersSpec
 UID = 10001
 GRACE_MARGIN = timedelta(seconds=30)
 BROKER_MOUNT = f"{names.RESERVED_MOUNTS}/broker"
-PORT = 8080
 TMP = "/tmp"  # noqa: S108 - inside the pod, a volume of its own
 
 
@@ -192,13 +191,13 @@ def _container(
     mounts = template.get("volumeMounts", [])
     has_tmp = any(mount["mountPath"].rstrip("/") == TMP for mount in mounts)
     return {
-        "name": "worker",
+        "name": names.WORKER_CONTAINER,
         "image": template.get("image", defaults.image),
         "imagePullPolicy": template.get("imagePullPolicy", defaults.image_pull_policy),
         "env": [*template.get("env", []), *_environment(owner, spec, defaults)],
         # What ended it, for the TaskQueue's condition.
         "terminationMessagePolicy": "FallbackToLogsOnError",
-        "ports": [{"name": "http", "containerPort": PORT, "protocol": "TCP"}],
+        "ports": [{"name": "http", "containerPort": names.WORKER_PORT, "protocol": "TCP"}],
         "resources": template.get("resources", {"requests": {"cpu": "50m", "memory": "128Mi"}}),
         "securityContext": {
             "allowPrivilegeEscalation": False,
@@ -231,6 +230,8 @@ def _environment(
         "TASKQUEUE_HANDLERS": json.dumps(handlers, separators=(",", ":")),
         "TASKQUEUE_GRACE": str(grace_seconds(spec.timeout)),
         "TASKQUEUE_LOG_FORMAT": defaults.log_format,
+        # Said, though it is the default: an image built from an earlier worker has another.
+        "TASKQUEUE_PORT": str(names.WORKER_PORT),
     }
     fields = {
         "TASKQUEUE_POD_NAME": "metadata.name",

@@ -95,6 +95,7 @@ def test_the_environment_is_what_the_worker_reads() -> None:
         "TASKQUEUE_HANDLERS": '{"python":{"module":"shop.tasks"}}',
         "TASKQUEUE_GRACE": "330",
         "TASKQUEUE_LOG_FORMAT": "json",
+        "TASKQUEUE_PORT": "19080",
         "TASKQUEUE_POD_NAME": {"fieldRef": {"fieldPath": "metadata.name"}},
         "TASKQUEUE_POD_UID": {"fieldRef": {"fieldPath": "metadata.uid"}},
         "TASKQUEUE_NODE_NAME": {"fieldRef": {"fieldPath": "spec.nodeName"}},
@@ -220,7 +221,7 @@ def test_only_readiness_depends_on_the_broker() -> None:
     # A broker that is away must not restart the pods.
     found = container()
     (port,) = found["ports"]
-    assert (port["name"], port["containerPort"]) == ("http", 8080)
+    assert (port["name"], port["containerPort"]) == ("http", 19080)
     paths = {
         key: found[key]["httpGet"] for key in ("startupProbe", "readinessProbe", "livenessProbe")
     }
