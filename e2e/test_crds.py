@@ -28,6 +28,7 @@ def refusal(kubectl: Kubectl) -> Refusal:
 
 
 TEMPLATE = "spec.workers.template"
+SIDECARS = f"{TEMPLATE}.sidecars"
 LONG = "a" * 41
 
 
@@ -207,6 +208,48 @@ LONG = "a" * 41
             id="volume without a source",
         ),
         pytest.param(
+            {SIDECARS: [{"name": "worker"}]},
+            f"{SIDECARS}[0].name",
+            "must not be 'worker', which is the worker's own",
+            id="sidecar with the worker's name",
+        ),
+        pytest.param(
+            {SIDECARS: [{"name": "a"}, {"name": "a"}]},
+            f"{SIDECARS}[1]",
+            "Duplicate value",
+            id="sidecar named twice",
+        ),
+        pytest.param(
+            {SIDECARS: [{"name": name} for name in "abcde"]},
+            SIDECARS,
+            "must have at most 4 items",
+            id="too many sidecars",
+        ),
+        pytest.param(
+            {SIDECARS: [{"name": "a", "securityContext": {"privileged": True}}]},
+            f"{SIDECARS}[0].securityContext",
+            "unknown field",
+            id="sidecar with rights",
+        ),
+        pytest.param(
+            {SIDECARS: [{"name": "a", "startupProbe": {"httpGet": {"port": 1, "host": "b"}}}]},
+            f"{SIDECARS}[0].startupProbe.httpGet.host",
+            "unknown field",
+            id="probe of another host",
+        ),
+        pytest.param(
+            {SIDECARS: [{"name": "a", "ports": [{"containerPort": 19080}]}]},
+            f"{SIDECARS}[0].ports[0].containerPort",
+            "must not be 19080, which is the worker's own",
+            id="sidecar on the worker's port",
+        ),
+        pytest.param(
+            {SIDECARS: [{"name": "a", "volumeMounts": [{"name": "b", "mountPath": "/b"}]}]},
+            TEMPLATE,
+            "each of volumeMounts of sidecars must name one of volumes",
+            id="sidecar that mounts what is not there",
+        ),
+        pytest.param(
             {"metadata.name": LONG},
             "metadata.name",
             "metadata.name must be at most 40 characters",
@@ -306,6 +349,21 @@ def test_wrong_task_is_refused(
                     f"{TEMPLATE}.volumes": [{"name": "a", "emptyDir": {"sizeLimit": "1Gi"}}],
                     f"{TEMPLATE}.volumeMounts": [{"name": "a", "mountPath": "/data"}],
                     f"{TEMPLATE}.tolerations": [{"operator": "Exists"}],
+                    SIDECARS: [
+                        {
+                            "name": "server",
+                            "image": "node:24",
+                            "imagePullPolicy": "Never",
+                            "command": ["node"],
+                            "args": ["server.js"],
+                            "env": [{"name": "PYTHONPATH", "value": "/x"}],
+                            "ports": [{"name": "web", "containerPort": 8080}],
+                            "resources": {"limits": {"memory": "64Mi"}},
+                            "volumeMounts": [{"name": "a", "mountPath": "/data"}],
+                            "startupProbe": {"httpGet": {"port": 8080}, "periodSeconds": 1},
+                            "readinessProbe": {"httpGet": {"path": "/x", "port": 8080}},
+                        }
+                    ],
                 },
             ),
             id="TaskQueue with all it may have",
