@@ -52,14 +52,64 @@ LONG = "a" * 41
         pytest.param(
             {"spec.workers.handlers": {}},
             "spec.workers.handlers",
-            "exactly one of python and exec must be set",
-            id="neither kind of handlers",
+            "exactly one of python, exec and http must be set",
+            id="no kind of handlers",
         ),
         pytest.param(
             {"spec.workers.handlers.exec": {"command": ["true"]}},
             "spec.workers.handlers",
-            "exactly one of python and exec must be set",
-            id="both kinds of handlers",
+            "exactly one of python, exec and http must be set",
+            id="two kinds of handlers",
+        ),
+        pytest.param(
+            {
+                "spec.workers.handlers.exec": {"command": ["true"]},
+                "spec.workers.handlers.http": {"url": "http://localhost/"},
+            },
+            "spec.workers.handlers",
+            "exactly one of python, exec and http must be set",
+            id="all kinds of handlers",
+        ),
+        *(
+            pytest.param(
+                {"spec.workers.handlers": {"http": {"url": url}}},
+                "spec.workers.handlers.http.url",
+                "must be an address such as 'http://localhost:8080/task', with http or https, a "
+                f"host and no fragment, not '{url}'",
+                id=f"handlers at {url}",
+            )
+            for url in (
+                "localhost:8080",
+                "ftp://localhost/",
+                "http:///task",
+                "http://localhost:65536/",
+                "http://localhost/#top",
+                "http://localhost/a b",
+            )
+        ),
+        pytest.param(
+            {"spec.workers.handlers": {"http": {"url": "http://me:secret@localhost/"}}},
+            "spec.workers.handlers.http.url",
+            "must hold no user and no password: whoever can read the TaskQueue reads them",
+            id="handlers by a password",
+        ),
+        pytest.param(
+            {"spec.workers.handlers": {"http": {"url": ""}}},
+            "spec.workers.handlers.http.url",
+            "should be at least 1 chars long",
+            id="handlers at an empty address",
+        ),
+        pytest.param(
+            {"spec.workers.handlers": {"http": {"url": f"http://localhost/{'a' * 2048}"}}},
+            "spec.workers.handlers.http.url",
+            "may not be more than 2048",
+            id="handlers at a long address",
+        ),
+        pytest.param(
+            {"spec.workers.handlers": {"http": {}}},
+            "spec.workers.handlers.http.url",
+            "Required value",
+            id="handlers at no address",
         ),
         pytest.param(
             {"spec.workers.handlers.python.module": "shop-tasks.py"},
@@ -367,6 +417,17 @@ def test_wrong_task_is_refused(
                 },
             ),
             id="TaskQueue with all it may have",
+        ),
+        *(
+            pytest.param(
+                edited(QUEUE, {"spec.workers.handlers": {"http": {"url": url}}}),
+                id=f"handlers at {url}",
+            )
+            for url in (
+                "http://localhost:8080/task",
+                "http://[::1]",
+                "https://mailer.shop.svc:65535/a%20b?c=d@e",
+            )
         ),
         pytest.param(TASK, id="Task with what it needs"),
         pytest.param(edited(TASK, {"spec.payload": {}}), id="empty payload"),

@@ -174,7 +174,7 @@ class WorkerTemplate(Model):
         | None
     ) = Field(
         default=None,
-        description="Containers beside the worker, for what its handlers need. They "
+        description="Containers beside the worker, such as the server of `http` handlers. They "
         "start before it, one after the other in this order, and outlive it while it drains.",
     )
     node_selector: LabelMap | None = Field(default=None, description="Labels of wanted nodes.")

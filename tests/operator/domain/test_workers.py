@@ -123,6 +123,12 @@ def test_the_retry_policy_reaches_the_worker_as_it_reads_it(
     assert read_policy(found) == parse_policy(retry)
 
 
+def test_http_handlers_reach_the_worker_as_json() -> None:
+    spec = build_spec(handlers={"http": {"url": "http://localhost:8080/task"}})
+    env = effective(container(spec)["env"])
+    assert json.loads(env["TASKQUEUE_HANDLERS"]) == {"http": {"url": "http://localhost:8080/task"}}
+
+
 def test_exec_handlers_reach_the_worker_as_json() -> None:
     spec = build_spec(handlers={"exec": {"command": ["/bin/sh", "-c", 'echo "ü"']}})
     env = effective(container(spec)["env"])
