@@ -10,6 +10,7 @@ API_VERSION = "taskqueue.dev/v1beta1"
 HANDLERS_CONFIG = "handlers"
 """ConfigMap with the modules of `e2e/mounted`, which are mounted at /app of workers."""
 
+SIDECAR_PORT = 8080
 WORKER_IMAGE = "localhost/taskqueue-worker:dev"
 ABSENT = object()
 """As a change of `edited`: the field is taken away."""
@@ -53,6 +54,33 @@ def mounted_template(recorder_url: str) -> dict[str, Any]:
         "env": [{"name": "RECORDER_URL", "value": recorder_url}],
         "volumes": [{"name": "handlers", "configMap": {"name": HANDLERS_CONFIG}}],
         "volumeMounts": [{"name": "handlers", "mountPath": "/app", "readOnly": True}],
+    }
+
+
+def http_workers(
+    recorder_url: str, env: Mapping[str, str] | None = None, **workers: Any
+) -> dict[str, Any]:
+    """Return `spec.workers` whose Tasks `e2e/mounted/sidecar.py` runs. env: more for it."""
+    mounted = mounted_template(recorder_url)
+    variables = {"RECORDER_URL": recorder_url, **(env or {})}
+    sidecar = {
+        "name": "server",
+        "command": ["python3", "/app/sidecar.py"],
+        "env": [{"name": name, "value": value} for name, value in variables.items()],
+        "ports": [{"containerPort": SIDECAR_PORT}],
+        "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}},
+        "volumeMounts": mounted["volumeMounts"],
+        "startupProbe": {
+            "httpGet": {"port": SIDECAR_PORT},
+            "periodSeconds": 1,
+            "failureThreshold": 60,
+        },
+        "readinessProbe": {"httpGet": {"port": SIDECAR_PORT}},
+    }
+    return {
+        "handlers": {"http": {"url": f"http://localhost:{SIDECAR_PORT}/task"}},
+        "template": {"volumes": mounted["volumes"], "sidecars": [sidecar]},
+        **workers,
     }
 
 

@@ -17,7 +17,6 @@ from e2e.rabbit import Rabbit, rabbit_of_secret
 
 OPERATOR = f"{RELEASE}-operator"
 RABBITMQ = f"{RELEASE}-rabbitmq"
-PORT = 8080
 _COMPONENT = "app.kubernetes.io/component=operator"
 _READY_SECONDS = 120
 
@@ -121,8 +120,10 @@ def rabbit_of_release(api: Api) -> Rabbit:
 
 
 def ask_pod(pod: Mapping[str, Any], path: str) -> httpx.Response:
-    """Ask the HTTP server of a pod."""
-    return httpx.get(f"http://{pod['status']['podIP']}:{PORT}{path}", timeout=20, trust_env=False)
+    """Ask the HTTP server of an operator or a worker."""
+    (port,) = pod["spec"]["containers"][0]["ports"]
+    url = f"http://{pod['status']['podIP']}:{port['containerPort']}{path}"
+    return httpx.get(url, timeout=20, trust_env=False)
 
 
 def read_metric(text: str, name: str) -> float | None:

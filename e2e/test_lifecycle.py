@@ -28,6 +28,7 @@ def test_examples_end_as_they_say(space: Space) -> None:
     assert tasks["echo"]["status"]["result"] == tasks["echo"]["spec"]["payload"]
     assert tasks["word-count"]["status"]["result"]["words"] == 9
     assert len(tasks["checksum"]["status"]["result"]["sha256"]) == 64
+    assert tasks["reverse"]["status"]["result"] == {"text": "lanac a ,nalp a ,nam A"}
     assert tasks["sleep"]["status"]["result"] == {"slept": 1}
     assert tasks["fails-on-purpose"]["status"]["error"]["type"] == "RuntimeError"
 

@@ -23,6 +23,11 @@ PROGRAM = "/opt/taskqueue"
 RESERVED_MOUNTS = "/etc/taskqueue"
 """Folder in worker containers that is ours."""
 
+WORKER_CONTAINER = "worker"
+WORKER_PORT = 19080
+"""Where a worker answers probes and shows its metrics. All containers of a pod share its ports, and
+8080 and its like are what a sidecar listens on."""
+
 GITOPS_LABELS = (
     "argocd.argoproj.io/instance",
     "app.kubernetes.io/instance",

@@ -6,14 +6,22 @@ asked for, so a TaskQueue can never run a pod with more rights than ours.
 
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, WithJsonSchema
+from pydantic import ConfigDict, Field
 
-from taskqueue_api.names import PROGRAM, RESERVED_MOUNTS
+from taskqueue_api.containers import (
+    EnvVar,
+    PathText,
+    PullPolicy,
+    Quantity,
+    Resources,
+    ShortText,
+    VolumeMounts,
+)
 from taskqueue_api.schema import DNS_LABEL, Model, Name, Rule, list_map, rules
+from taskqueue_api.sidecars import Sidecar
 
-ShortText = Annotated[str, Field(max_length=253)]
-LongText = Annotated[str, Field(max_length=4096)]
-PathText = Annotated[str, Field(min_length=1, max_length=1024)]
+SIDECARS_MAX = 4
+
 _LABEL_VALUE = r"^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$"
 _LABEL_KEY = (
     r"^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"
@@ -30,94 +38,6 @@ LabelMap = Annotated[
         ),
     ),
 ]
-
-
-class KeyRef(Model):
-    """One key of a ConfigMap or Secret."""
-
-    name: Name = Field(description="Name of the object.")
-    key: ShortText = Field(description="Key in it.")
-    optional: bool = Field(default=False, description="Whether it may be missing.")
-
-
-class FieldRef(Model):
-    """A field of the pod."""
-
-    field_path: ShortText = Field(description="Such as `metadata.name`.")
-
-
-class EnvVarSource(Model):
-    """Where a variable's value comes from."""
-
-    model_config = ConfigDict(
-        json_schema_extra=rules(
-            Rule(
-                "[has(self.configMapKeyRef), has(self.secretKeyRef), has(self.fieldRef)]"
-                ".filter(x, x).size() == 1",
-                "exactly one of configMapKeyRef, secretKeyRef and fieldRef must be set",
-            )
-        )
-    )
-    config_map_key_ref: KeyRef | None = Field(default=None, description="From a ConfigMap.")
-    secret_key_ref: KeyRef | None = Field(default=None, description="From a Secret.")
-    field_ref: FieldRef | None = Field(default=None, description="From the pod itself.")
-
-
-class EnvVar(Model):
-    """An environment variable of the worker."""
-
-    model_config = ConfigDict(
-        json_schema_extra=rules(
-            Rule(
-                "!(has(self.value) && has(self.valueFrom))",
-                "only one of value and valueFrom must be set",
-            ),
-            Rule(
-                "!self.name.startsWith('TASKQUEUE_')",
-                "\"name must not begin with 'TASKQUEUE_', which is the worker's own: '\" "
-                '+ self.name + "\'"',
-                shows_value=True,
-            ),
-            Rule(
-                "self.name != 'PYTHONPATH'",
-                "PYTHONPATH must not be set: mount or copy your modules to /app, which is in it",
-            ),
-        )
-    )
-    name: Annotated[
-        str, Field(min_length=1, max_length=253, pattern=r"^[A-Za-z_][A-Za-z0-9_.-]*$")
-    ] = Field(description="Its name.")
-    value: LongText | None = Field(default=None, description="Its value.")
-    value_from: EnvVarSource | None = Field(default=None, description="Where to read it from.")
-
-
-def _request_rule(resource: str) -> Rule:
-    return Rule(
-        f"!has(self.requests) || !has(self.limits) || !('{resource}' in self.requests) || "
-        f"!('{resource}' in self.limits) || "
-        f"quantity(string(self.requests['{resource}']))"
-        f".compareTo(quantity(string(self.limits['{resource}']))) <= 0",
-        f"requests.{resource} must be at most limits.{resource}",
-    )
-
-
-# As Kubernetes' own generator writes it: decimal, with an SI, binary or exponent suffix.
-_QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei|[eE][+-]?[0-9]+)?$"
-Quantity = Annotated[
-    int | str,
-    WithJsonSchema({"x-kubernetes-int-or-string": True, "pattern": _QUANTITY, "maxLength": 32}),
-]
-Quantities = Annotated[dict[str, Quantity], Field(max_length=8)]
-
-
-class Resources(Model):
-    """Compute resources of the worker container."""
-
-    model_config = ConfigDict(
-        json_schema_extra=rules(_request_rule("cpu"), _request_rule("memory"))
-    )
-    requests: Quantities | None = Field(default=None, description="What it is sure to get.")
-    limits: Quantities | None = Field(default=None, description="What it may use at most.")
 
 
 class KeyToPath(Model):
@@ -187,28 +107,6 @@ class Volume(Model):
     persistent_volume_claim: ClaimVolume | None = Field(default=None, description="A claim.")
 
 
-class VolumeMount(Model):
-    """Where a volume appears in the worker container."""
-
-    name: Annotated[str, Field(min_length=1, max_length=63)] = Field(description="The volume.")
-    mount_path: Annotated[
-        PathText,
-        Field(
-            json_schema_extra=rules(
-                Rule(
-                    f"self.startsWith('/') && !self.startsWith('{RESERVED_MOUNTS}') && "
-                    f"!self.startsWith('{PROGRAM}')",
-                    f"\"must be absolute and outside '{RESERVED_MOUNTS}' and '{PROGRAM}', "
-                    'not \'" + self + "\'"',
-                    shows_value=True,
-                )
-            )
-        ),
-    ] = Field(description="Absolute path.")
-    sub_path: PathText | None = Field(default=None, description="One file or folder of it.")
-    read_only: bool = Field(default=False, description="Mounted read-only.")
-
-
 class Toleration(Model):
     """A taint that the pods tolerate."""
 
@@ -238,7 +136,13 @@ class WorkerTemplate(Model):
                 "!has(self.volumeMounts) || self.volumeMounts.all(mount, has(self.volumes) && "
                 "self.volumes.exists(volume, volume.name == mount.name))",
                 "each of volumeMounts must name one of volumes",
-            )
+            ),
+            Rule(
+                "!has(self.sidecars) || self.sidecars.all(sidecar, !has(sidecar.volumeMounts) || "
+                "sidecar.volumeMounts.all(mount, has(self.volumes) && "
+                "self.volumes.exists(volume, volume.name == mount.name)))",
+                "each of volumeMounts of sidecars must name one of volumes",
+            ),
         )
     )
 
@@ -251,9 +155,7 @@ class WorkerTemplate(Model):
         description="Image of the workers, with your handlers; default: the chart's, which has "
         "the example handlers only.",
     )
-    image_pull_policy: Literal["Always", "IfNotPresent", "Never"] | None = Field(
-        default=None, description="When to pull it."
-    )
+    image_pull_policy: PullPolicy | None = Field(default=None, description="When to pull it.")
     image_pull_secrets: (
         Annotated[list[LocalRef], Field(max_length=8, json_schema_extra=list_map("name"))] | None
     ) = Field(default=None, description="Secrets to pull it with.")
@@ -264,10 +166,17 @@ class WorkerTemplate(Model):
     volumes: (
         Annotated[list[Volume], Field(max_length=32, json_schema_extra=list_map("name"))] | None
     ) = Field(default=None, description="Volumes.")
-    volume_mounts: (
-        Annotated[list[VolumeMount], Field(max_length=32, json_schema_extra=list_map("mountPath"))]
+    volume_mounts: VolumeMounts | None = Field(
+        default=None, description="Where the volumes appear."
+    )
+    sidecars: (
+        Annotated[list[Sidecar], Field(max_length=SIDECARS_MAX, json_schema_extra=list_map("name"))]
         | None
-    ) = Field(default=None, description="Where the volumes appear.")
+    ) = Field(
+        default=None,
+        description="Containers beside the worker, such as the server of `http` handlers. They "
+        "start before it, one after the other in this order, and outlive it while it drains.",
+    )
     node_selector: LabelMap | None = Field(default=None, description="Labels of wanted nodes.")
     tolerations: Annotated[list[Toleration], Field(max_length=32)] | None = Field(
         default=None, description="Tolerated taints."

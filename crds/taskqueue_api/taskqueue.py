@@ -10,6 +10,7 @@ from taskqueue_api.names import TASKQUEUE_NAME_MAX
 from taskqueue_api.pod_template import WorkerTemplate
 from taskqueue_api.retry import RetrySpec
 from taskqueue_api.schema import DNS_LABEL, Model, Name, Rule, duration_rules, rules
+from taskqueue_api.urls import HTTP_URL, URL_MAX, URL_WITH_CREDENTIALS
 
 TIMEOUT_DEFAULT = "5m"
 
@@ -96,20 +97,51 @@ class ExecHandlers(Model):
     )
 
 
+class HttpHandlers(Model):
+    """A server that gets the payload by POST and answers with a JSON result."""
+
+    url: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=URL_MAX,
+            json_schema_extra=rules(
+                Rule(
+                    f"!self.matches(r'{URL_WITH_CREDENTIALS}')",
+                    "must hold no user and no password: whoever can read the TaskQueue reads them",
+                ),
+                Rule(
+                    f"self.matches(r'{URL_WITH_CREDENTIALS}') || self.matches(r'{HTTP_URL}')",
+                    "\"must be an address such as 'http://localhost:8080/task', with http or "
+                    'https, a host and no fragment, not \'" + self + "\'"',
+                    shows_value=True,
+                ),
+            ),
+        ),
+    ] = Field(
+        description="Where to POST, such as `http://localhost:8080/task`: mostly to a sidecar of "
+        "`template.sidecars`, in any language. Any other host will do too; then its network and "
+        "its load are part of each Task, and nothing says to it who asks."
+    )
+
+
 class HandlersSpec(Model):
     """What runs the Tasks; exactly one kind."""
 
     model_config = ConfigDict(
         json_schema_extra=rules(
             Rule(
-                "has(self.python) != has(self.exec)",
-                "exactly one of python and exec must be set",
+                "[has(self.python), has(self.exec), has(self.http)].filter(x, x).size() == 1",
+                "exactly one of python, exec and http must be set",
             )
         )
     )
 
     python: PythonHandlers | None = Field(default=None, description="Python functions.")
     exec: ExecHandlers | None = Field(default=None, description="A program per Task.")
+    http: HttpHandlers | None = Field(
+        default=None, description="A request per Task, to a sidecar or another server."
+    )
 
 
 class WorkersSpec(Model):

@@ -74,6 +74,7 @@ def test_the_walk_reaches_what_is_deep_in_the_schema() -> None:
     assert {
         "TaskQueue.spec.workers.template.env[].valueFrom.secretKeyRef.name",
         "TaskQueue.spec.workers.template.resources.limits{}",
+        "TaskQueue.spec.workers.template.sidecars[].startupProbe.httpGet.port",
         "Task.status.conditions[].type",
     } <= paths
 

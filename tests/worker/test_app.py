@@ -58,12 +58,21 @@ def test_a_module_that_cannot_be_imported_is_one_log_line() -> None:
     assert "worker_test_broken.py" in record["traceback"]
 
 
+@pytest.mark.parametrize(
+    "handlers",
+    [
+        pytest.param('{"python": {"module": "worker_test_handlers"}}', id="python"),
+        pytest.param('{"exec": {"command": ["cat"]}}', id="exec"),
+        pytest.param('{"http": {"url": "http://localhost:1/"}}', id="http"),
+    ],
+)
 @pytest.mark.usefixtures("server_context")  # writes ca.crt
-def test_it_starts_with_everything_away_and_stops_when_told(tmp_path: Path) -> None:
+def test_it_starts_with_everything_away_and_stops_when_told(tmp_path: Path, handlers: str) -> None:
     (tmp_path / "token").write_text("secret-token")
     (tmp_path / "uri").write_text("amqp://user:secret-password@127.0.0.1:1/%2F")
     folder = str(tmp_path)
-    process = worker({"TASKQUEUE_BROKER": folder, "TASKQUEUE_SERVICE_ACCOUNT": folder})
+    folders = {"TASKQUEUE_BROKER": folder, "TASKQUEUE_SERVICE_ACCOUNT": folder}
+    process = worker({"TASKQUEUE_HANDLERS": handlers, **folders})
     assert process.stdout is not None
     lines = [process.stdout.readline() for _ in range(2)]
     process.send_signal(signal.SIGTERM)

@@ -193,13 +193,16 @@ def pod(
     started: str | None = "2026-01-01T12:00:00Z",
     deletion: str | None = None,
     name: str = "worker",
+    sidecar_ready: bool | None = None,
 ) -> dict[str, Any]:
     metadata = {"uid": uid} | ({"deletionTimestamp": deletion} if deletion else {})
     state = {"running": {"startedAt": started}} if started else {"terminated": {"exitCode": 137}}
+    sidecar = {"name": "server", "ready": sidecar_ready, "state": state}
     return {
         "metadata": metadata,
         "status": {
             "conditions": [{"type": "Ready", "status": "True" if ready else "False"}],
+            "initContainerStatuses": [] if sidecar_ready is None else [sidecar],
             "containerStatuses": [{"name": name, "ready": container_ready, "state": state}],
         },
     }
@@ -224,6 +227,10 @@ def pod(
         pytest.param(
             pod(ready=False, container_ready=False), True, id="its own probe fails: it drains"
         ),
+        pytest.param(
+            pod(ready=False, sidecar_ready=False), True, id="the probe of its sidecar fails"
+        ),
+        pytest.param(pod(ready=False, sidecar_ready=True), False, id="node lost, with a sidecar"),
         pytest.param(pod(deletion="2026-01-01T12:01:01Z"), True, id="terminating, in its grace"),
         pytest.param(pod(deletion="2026-01-01T12:00:59Z"), False, id="its grace is over"),
     ],

@@ -73,9 +73,10 @@ def test_a_programs_output_is_its_result(output: bytes, outcome: Success) -> Non
 
 @pytest.mark.parametrize("output", [b"garbage " * 1000, b"\xff\xfe", b"NaN", b"{} {}"])
 def test_output_that_is_not_json_is_quoted(output: bytes) -> None:
-    outcome = decode_output(output)
+    outcome = decode_output(output, "what it said")
     assert isinstance(outcome, Failure)
     assert outcome.type == "ResultNotJson"
+    assert outcome.message.startswith("what it said must be JSON or empty, but it is not ")
     assert len(outcome.message) < 400
 
 

@@ -44,6 +44,13 @@ def test_exec_handlers(environment: pytest.MonkeyPatch) -> None:
     assert settings.handlers.exec.command == ["sh", "-c", "cat"]
 
 
+def test_http_handlers(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("TASKQUEUE_HANDLERS", '{"http": {"url": "http://localhost:8080/task"}}')
+    settings = load_settings()
+    assert settings.handlers.http is not None
+    assert settings.handlers.http.url == "http://localhost:8080/task"
+
+
 @pytest.mark.parametrize(
     ("text", "policy"),
     [
@@ -78,6 +85,10 @@ def test_a_missing_variable_is_named(environment: pytest.MonkeyPatch, name: str)
         ("TASKQUEUE_HANDLERS", "{}"),
         ("TASKQUEUE_HANDLERS", '{"python": {"module": "m"}, "exec": {"command": ["x"]}}'),
         ("TASKQUEUE_HANDLERS", '{"exec": {"command": []}}'),
+        ("TASKQUEUE_HANDLERS", '{"exec": {"command": ["x"]}, "http": {"url": "http://h/"}}'),
+        ("TASKQUEUE_HANDLERS", '{"http": {}}'),
+        ("TASKQUEUE_HANDLERS", '{"http": {"url": "localhost:8080"}}'),
+        ("TASKQUEUE_HANDLERS", '{"http": {"url": "http://h/\\n"}}'),
         ("TASKQUEUE_HANDLERS", '{"ruby": {}}'),
         ("TASKQUEUE_LOG_FORMAT", "xml"),
         ("TASKQUEUE_RETRY", "{nope"),

@@ -36,6 +36,13 @@ async def test_a_task_is_run_finished_and_acknowledged(bench: Bench) -> None:
     assert bench.runner.jobs[0].timeout == 5
 
 
+async def test_a_job_knows_the_run_that_its_message_is_of(bench: Bench) -> None:
+    headers = TaskHeaders("c", "ns", "t", NOW, 2, 1, 1, timedelta(seconds=5)).to_amqp()
+    bench.deliver(1, headers=headers)
+    await bench.runner.started.wait()
+    assert bench.runner.jobs[0].run == 2
+
+
 async def test_a_failure_is_dead_lettered_before_it_is_acknowledged(bench: Bench) -> None:
     bench.runner.outcome = failure("Boom", "why")
     bench.runner.go.set()

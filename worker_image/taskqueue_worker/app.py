@@ -17,10 +17,11 @@ from taskqueue_worker.api import ApiServer, Cluster, UnauthorizedError
 from taskqueue_worker.attempts import Attempts
 from taskqueue_worker.broker import Broker
 from taskqueue_worker.clock import ServerClock
+from taskqueue_worker.handling import Handling, open_handling
 from taskqueue_worker.health import Health, serve_http
 from taskqueue_worker.logs import configure_logging, leave_last_words
-from taskqueue_worker.processes import Launcher, LauncherError
-from taskqueue_worker.runners import Runner, build_runner, log_from_handler
+from taskqueue_worker.processes import LauncherError
+from taskqueue_worker.runners import log_from_handler
 from taskqueue_worker.settings import Settings, SettingsError, load_settings
 from taskqueue_worker.statuses import Identity
 from taskqueue_worker.worker import Place, Worker, spare_messages
@@ -58,41 +59,39 @@ def _find_cluster(settings: Settings) -> Cluster:
 
 
 async def _run(settings: Settings, cluster: Cluster, started: float) -> int:
-    launcher = Launcher(settings.handlers.model_dump(exclude_none=True))
+    log = partial(log_from_handler, logging.getLogger("handler"))
     try:
-        await launcher.start()
+        async with open_handling(settings.handlers, settings.concurrency, log) as handling:
+            return await _work(settings, cluster, handling, started)
     except LauncherError as error:
         _log.error("cannot start: %s", error, extra={"traceback": error.details})
         leave_last_words(str(error))
-        await launcher.close()
         return 1
+
+
+async def _work(settings: Settings, cluster: Cluster, handling: Handling, started: float) -> int:
     api = ApiServer(cluster, settings.namespace, ServerClock())
-    slots = settings.concurrency
-    runner = build_runner(launcher, slots, partial(log_from_handler, logging.getLogger("handler")))
     try:
-        await runner.prepare()
-        parts = _build(settings, launcher, api, runner)
+        parts = _build(settings, api, handling)
         server = await serve_http(parts.health, settings.port)
         try:
             return await _serve(parts, settings, started)
         finally:
             server.close()
     finally:
-        runner.close()
         await api.close()
-        await launcher.close()
 
 
 @dataclass(frozen=True)
 class _Parts:
-    launcher: Launcher
+    handling: Handling
     api: ApiServer
     broker: Broker
     worker: Worker
     health: Health
 
 
-def _build(settings: Settings, launcher: Launcher, api: ApiServer, runner: Runner) -> _Parts:
+def _build(settings: Settings, api: ApiServer, handling: Handling) -> _Parts:
     slots = settings.concurrency
     queue = work_queue(settings.namespace, settings.name)
     me = Identity(settings.pod_name, settings.pod_uid, settings.node_name, secrets.token_hex(8))
@@ -114,10 +113,11 @@ def _build(settings: Settings, launcher: Launcher, api: ApiServer, runner: Runne
         timeout=settings.timeout.total_seconds(),
         retry=settings.retry,
     )
-    worker = Worker(place, broker, Attempts(api, me, settings.retry), runner, launcher.handlers)
+    attempts = Attempts(api, me, settings.retry)
+    worker = Worker(place, broker, attempts, handling.runner, handling.names)
     health = Health(connected=lambda: broker.connected, consuming=lambda: broker.consuming)
     _log.info("started", extra={"queue": queue, "slots": slots, "instance": me.instance})
-    return _Parts(launcher, api, broker, worker, health)
+    return _Parts(handling, api, broker, worker, health)
 
 
 async def _serve(parts: _Parts, settings: Settings, started: float) -> int:
@@ -129,13 +129,13 @@ async def _serve(parts: _Parts, settings: Settings, started: float) -> int:
     told = loop.create_task(stop.wait())
     working = loop.create_task(parts.worker.run())
     consuming = loop.create_task(_consume(parts, settings.pod_name, started))
-    assert parts.launcher.dead is not None  # noqa: S101 - it is started
-    ends: set[asyncio.Future[Any]] = {told, working, consuming, parts.launcher.dead}
+    broken = parts.handling.broken
+    ends: set[asyncio.Future[Any]] = {told, working, consuming, broken}
     await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
     parts.health.draining = True
     code = 1
-    if parts.launcher.dead.done():
-        _log.error("cannot go on: %s", parts.launcher.dead.result())
+    if broken.done():
+        _log.error("cannot go on: %s", broken.result())
     elif told.done():
         await parts.worker.drain(max(1.0, settings.grace - _GRACE_MARGIN_SECONDS))
         code = 0

@@ -7,6 +7,7 @@ from typing import Any
 
 from taskqueue_api.conditions import parse_time, rfc3339
 from taskqueue_api.messages import TaskHeaders, TaskUid
+from taskqueue_api.names import WORKER_CONTAINER
 from taskqueue_worker.outcomes import DEADLINE_EXCEEDED, Cancelled, Failure, final
 from taskqueue_worker.statuses import Identity, TaskView, lost_with_worker
 
@@ -14,8 +15,6 @@ FRESH_SECONDS = 5.0
 MAX_ATTEMPTS = 5
 """A Task whose worker was lost is given up after so many attempts, or more where its retry policy
 allows more. Also without any policy: that a node went away is no fault of the Task."""
-
-WORKER_CONTAINER = "worker"
 
 
 class Path(Enum):
@@ -187,9 +186,10 @@ def is_alive(view: TaskView, pod: Mapping[str, Any] | None, server_now: float) -
     if deletion is not None and parse_time(deletion).timestamp() < server_now:
         return False  # its grace is over; a node that is there would have removed it
     # When a node is lost, the node controller takes the pod's Ready away and leaves the
-    # container's `ready` as the kubelet reported it last. A container that is itself unready
-    # drains, or is cut off from the broker: its kubelet is there and it may well be running.
-    return _is_ready(pod) or not container.get("ready", False)
+    # containers' `ready` as the kubelet reported it last. With a container that is itself unready
+    # the kubelet is there, and the attempt may well be running: the worker drains, or is cut off
+    # from the broker, or a sidecar fails its probe.
+    return _is_ready(pod) or not all(one.get("ready", False) for one in _containers(pod))
 
 
 def _is_ready(pod: Mapping[str, Any]) -> bool:
@@ -198,8 +198,10 @@ def _is_ready(pod: Mapping[str, Any]) -> bool:
 
 
 def _container(pod: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    for status in pod.get("status", {}).get("containerStatuses", []):
-        if status["name"] == WORKER_CONTAINER:
-            found: Mapping[str, Any] = status
-            return found
-    return None
+    return next((one for one in _containers(pod) if one["name"] == WORKER_CONTAINER), None)
+
+
+def _containers(pod: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the states of a pod's containers, the sidecars included."""
+    status = pod.get("status", {})
+    return [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]

@@ -29,7 +29,7 @@ class HandlerLabels:
     """Handler names as label values, of which there are never more than a few."""
 
     def __init__(self, known: frozenset[str] | None) -> None:
-        """known: the names registered; None: any (exec), so the first ones seen are kept."""
+        """known: the names registered; None: any (exec, http), so the first ones seen are kept."""
         self._known = known
         self._seen: set[str] = set()
 

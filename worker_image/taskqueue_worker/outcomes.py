@@ -97,8 +97,11 @@ def _dump_model(value: Any) -> Any:
     raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
 
 
-def decode_output(output: bytes) -> Outcome:
-    """Return what a program printed as its result, or why it cannot be one. Empty: no result."""
+def decode_output(output: bytes, what: str = "standard output") -> Outcome:
+    """Return what a program said as its result, or why it cannot be one. Empty: no result.
+
+    what: where it said so, for people.
+    """
     text = output.strip()
     if not text:
         return Success(None)
@@ -106,9 +109,7 @@ def decode_output(output: bytes) -> Outcome:
         value = parse_json(text)
     except ValueError as error:
         shown = bounded(text[: 4 * QUOTED_MAX].decode("utf-8", "replace"), QUOTED_MAX)
-        return final(
-            "ResultNotJson", f"standard output must be JSON or empty, but {error}: {shown}"
-        )
+        return final("ResultNotJson", f"{what} must be JSON or empty, but {error}: {shown}")
     return encode_result(value)
 
 

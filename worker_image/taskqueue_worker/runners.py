@@ -1,4 +1,4 @@
-"""Running one job, for each kind of handlers: a slot of Python, or a program per Task."""
+"""Running one job in a process: a slot of Python, or a program per Task."""
 
 import asyncio
 import contextlib
@@ -44,6 +44,19 @@ class Job:
     namespace: str
     name: str
     queue: str
+    run: int = 0
+
+
+def describe_job(job: Job) -> dict[str, str]:
+    """Return what a handler of any language is told besides the payload, by name."""
+    return {
+        "handler": job.handler,
+        "uid": job.uid,
+        "name": job.name,
+        "namespace": job.namespace,
+        "attempt": str(job.attempt),
+        "queue": job.queue,
+    }
 
 
 LogSink = Callable[[Job, dict[str, Any]], None]
@@ -64,7 +77,7 @@ class Runner(Protocol):
 
 
 def build_runner(launcher: Launcher, slots: int, log: LogSink) -> Runner:
-    """Return the runner for the launcher's kind of handlers."""
+    """Return the runner for the launcher's kind of handlers, Python or exec."""
     return ExecRunner(launcher) if launcher.handlers is None else PythonRunner(launcher, slots, log)
 
 
@@ -251,14 +264,7 @@ class ExecRunner:
 
     async def run(self, job: Job) -> Outcome:
         """Run the program to its end."""
-        environment = {
-            "TASK_HANDLER": job.handler,
-            "TASK_UID": job.uid,
-            "TASK_NAME": job.name,
-            "TASK_NAMESPACE": job.namespace,
-            "TASK_ATTEMPT": str(job.attempt),
-            "TASK_QUEUE": job.queue,
-        }
+        environment = {f"TASK_{name.upper()}": value for name, value in describe_job(job).items()}
         pipes = [os.pipe() for _ in range(3)]
         theirs = [pipes[0][0], pipes[1][1], pipes[2][1]]
         ours = [pipes[0][1], pipes[1][0], pipes[2][0]]

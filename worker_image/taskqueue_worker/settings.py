@@ -8,7 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from taskqueue_api.durations import parse_duration
+from taskqueue_api.names import WORKER_PORT
 from taskqueue_api.retries import ONCE, RetryPolicy, read_policy
+from taskqueue_api.urls import HTTP_URL, URL_MAX
 
 _PREFIX = "TASKQUEUE_"
 
@@ -33,6 +35,14 @@ class ExecSettings(BaseModel):
     command: Annotated[list[str], Field(min_length=1)]
 
 
+class HttpSettings(BaseModel):
+    """A request per Task."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    url: Annotated[str, Field(max_length=URL_MAX, pattern=HTTP_URL)]
+
+
 class HandlersSettings(BaseModel):
     """What runs the Tasks; exactly one kind."""
 
@@ -40,11 +50,12 @@ class HandlersSettings(BaseModel):
 
     python: PythonSettings | None = None
     exec: ExecSettings | None = None
+    http: HttpSettings | None = None
 
     @model_validator(mode="after")
     def _exactly_one(self) -> "HandlersSettings":
-        if (self.python is None) == (self.exec is None):
-            raise ValueError("exactly one of python and exec must be set")
+        if sum(kind is not None for kind in (self.python, self.exec, self.http)) != 1:
+            raise ValueError("exactly one of python, exec and http must be set")
         return self
 
 
@@ -74,7 +85,7 @@ class Settings(BaseSettings):
     pod_uid: str = ""
     node_name: str = ""
     log_format: Literal["json", "text"] = "json"
-    port: Annotated[int, Field(ge=0, le=65535)] = 8080
+    port: Annotated[int, Field(ge=0, le=65535)] = WORKER_PORT
     broker: Path = Path("/etc/taskqueue/broker")
     service_account: Path = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 

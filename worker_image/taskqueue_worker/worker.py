@@ -220,6 +220,7 @@ class Worker:
             timeout=message.headers.timeout.total_seconds(),
             attempt=claim.attempt.number,
             name=message.headers.name,
+            run=message.headers.run,
         )
         begun = time.monotonic()
 
@@ -266,7 +267,14 @@ class Worker:
         return await self._runner.run(job)
 
     def _job(
-        self, delivery: Delivery, payload: bytes, *, timeout: float, attempt: int, name: str
+        self,
+        delivery: Delivery,
+        payload: bytes,
+        *,
+        timeout: float,
+        attempt: int,
+        name: str,
+        run: int = 0,
     ) -> Job:
         return Job(
             handler=delivery.type,
@@ -277,6 +285,7 @@ class Worker:
             namespace=self._place.namespace,
             name=name,
             queue=self._place.taskqueue,
+            run=run,
         )
 
     # From an outcome to the acknowledgement

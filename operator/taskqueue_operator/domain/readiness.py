@@ -72,7 +72,11 @@ def find_pod_fault(pods: Sequence[Mapping[str, Any]]) -> tuple[str, str] | None:
         for condition in status.get("conditions", []):
             if condition.get("reason") == "Unschedulable":
                 return "Unschedulable", f"pod '{name}': {condition.get('message', '')}"
-        for container in status.get("containerStatuses", []):
+        # The sidecars first: the worker waits for them.
+        for container in (
+            *status.get("initContainerStatuses", []),
+            *status.get("containerStatuses", []),
+        ):
             waiting = container.get("state", {}).get("waiting") or {}
             reason = waiting.get("reason", "")
             if reason in ("", "ContainerCreating", "PodInitializing"):

@@ -11,12 +11,17 @@ from taskqueue_api import names
 from taskqueue_api.durations import parse_duration
 from taskqueue_api.retries import write_policy
 from taskqueue_api.taskqueue import TaskQueueSpec, WorkersSpec
+from taskqueue_operator.domain.containers import (
+    DEFAULT_RESOURCES,
+    SECURITY_CONTEXT,
+    TMP,
+    missing_mounts,
+)
+from taskqueue_operator.domain.sidecars import build_sidecar_volumes, build_sidecars
 
 UID = 10001
 GRACE_MARGIN = timedelta(seconds=30)
 BROKER_MOUNT = f"{names.RESERVED_MOUNTS}/broker"
-PORT = 8080
-TMP = "/tmp"  # noqa: S108 - inside the pod, a volume of its own
 
 
 @dataclass(frozen=True)
@@ -158,6 +163,8 @@ def grace_seconds(timeout: str) -> int:
 
 def _pod_spec(owner: Owner, spec: TaskQueueSpec, defaults: WorkerDefaults) -> dict[str, Any]:
     template = spec.workers.template.to_kubernetes()
+    worker = _container(owner, spec, defaults, template)
+    sidecars = template.get("sidecars", [])
     pod: dict[str, Any] = {
         "serviceAccountName": names.child(owner.name),
         "automountServiceAccountToken": True,
@@ -170,16 +177,19 @@ def _pod_spec(owner: Owner, spec: TaskQueueSpec, defaults: WorkerDefaults) -> di
             "fsGroup": UID,
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        "containers": [_container(owner, spec, defaults, template)],
+        "containers": [worker],
         "volumes": [
             {
                 "name": "taskqueue-broker",
                 "secret": {"secretName": names.broker_secret(owner.name), "defaultMode": 0o440},
             },
             {"name": "taskqueue-tmp", "emptyDir": {}},
+            *build_sidecar_volumes(sidecars),
             *template.get("volumes", []),
         ],
     }
+    if sidecars:
+        pod["initContainers"] = build_sidecars(sidecars, worker)
     for key in ("imagePullSecrets", "nodeSelector", "tolerations"):
         if key in template:
             pod[key] = template[key]
@@ -190,28 +200,23 @@ def _container(
     owner: Owner, spec: TaskQueueSpec, defaults: WorkerDefaults, template: dict[str, Any]
 ) -> dict[str, Any]:
     mounts = template.get("volumeMounts", [])
-    has_tmp = any(mount["mountPath"].rstrip("/") == TMP for mount in mounts)
     return {
-        "name": "worker",
+        "name": names.WORKER_CONTAINER,
         "image": template.get("image", defaults.image),
         "imagePullPolicy": template.get("imagePullPolicy", defaults.image_pull_policy),
         "env": [*template.get("env", []), *_environment(owner, spec, defaults)],
         # What ended it, for the TaskQueue's condition.
         "terminationMessagePolicy": "FallbackToLogsOnError",
-        "ports": [{"name": "http", "containerPort": PORT, "protocol": "TCP"}],
-        "resources": template.get("resources", {"requests": {"cpu": "50m", "memory": "128Mi"}}),
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        },
+        "ports": [{"name": "http", "containerPort": names.WORKER_PORT, "protocol": "TCP"}],
+        "resources": template.get("resources", DEFAULT_RESOURCES),
+        "securityContext": SECURITY_CONTEXT,
         # Live, not ready: a broker that is away must not restart the pods.
         "startupProbe": _probe("/healthz", period=1, failures=60),
         "readinessProbe": _probe("/readyz", period=2, failures=2),
         "livenessProbe": _probe("/healthz", period=10, failures=3),
         "volumeMounts": [
             {"name": "taskqueue-broker", "mountPath": BROKER_MOUNT, "readOnly": True},
-            *([] if has_tmp else [{"name": "taskqueue-tmp", "mountPath": TMP}]),
+            *missing_mounts(mounts, {TMP: {"name": "taskqueue-tmp"}}),
             *mounts,
         ],
     }
@@ -231,6 +236,8 @@ def _environment(
         "TASKQUEUE_HANDLERS": json.dumps(handlers, separators=(",", ":")),
         "TASKQUEUE_GRACE": str(grace_seconds(spec.timeout)),
         "TASKQUEUE_LOG_FORMAT": defaults.log_format,
+        # Said, though it is the default: an image built from an earlier worker has another.
+        "TASKQUEUE_PORT": str(names.WORKER_PORT),
     }
     fields = {
         "TASKQUEUE_POD_NAME": "metadata.name",

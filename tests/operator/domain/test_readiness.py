@@ -75,6 +75,16 @@ UNSCHEDULABLE: dict[str, Any] = {
             ("CreateContainerConfigError", "pod 'tq-emails-a': CreateContainerConfigError"),
             id="no message at all",
         ),
+        pytest.param(
+            {
+                "initContainerStatuses": waiting("CrashLoopBackOff", "", "no such file")[
+                    "containerStatuses"
+                ],
+                **waiting("PodInitializing"),
+            },
+            ("CrashLoopBackOff", "pod 'tq-emails-a': no such file"),
+            id="a sidecar does not start",
+        ),
     ],
 )
 def test_a_pod_says_why_it_cannot_run(

@@ -95,6 +95,7 @@ def test_the_environment_is_what_the_worker_reads() -> None:
         "TASKQUEUE_HANDLERS": '{"python":{"module":"shop.tasks"}}',
         "TASKQUEUE_GRACE": "330",
         "TASKQUEUE_LOG_FORMAT": "json",
+        "TASKQUEUE_PORT": "19080",
         "TASKQUEUE_POD_NAME": {"fieldRef": {"fieldPath": "metadata.name"}},
         "TASKQUEUE_POD_UID": {"fieldRef": {"fieldPath": "metadata.uid"}},
         "TASKQUEUE_NODE_NAME": {"fieldRef": {"fieldPath": "spec.nodeName"}},
@@ -120,6 +121,12 @@ def test_the_retry_policy_reaches_the_worker_as_it_reads_it(
     found = effective(container(spec)["env"])["TASKQUEUE_RETRY"]
     assert found == text
     assert read_policy(found) == parse_policy(retry)
+
+
+def test_http_handlers_reach_the_worker_as_json() -> None:
+    spec = build_spec(handlers={"http": {"url": "http://localhost:8080/task"}})
+    env = effective(container(spec)["env"])
+    assert json.loads(env["TASKQUEUE_HANDLERS"]) == {"http": {"url": "http://localhost:8080/task"}}
 
 
 def test_exec_handlers_reach_the_worker_as_json() -> None:
@@ -220,7 +227,7 @@ def test_only_readiness_depends_on_the_broker() -> None:
     # A broker that is away must not restart the pods.
     found = container()
     (port,) = found["ports"]
-    assert (port["name"], port["containerPort"]) == ("http", 8080)
+    assert (port["name"], port["containerPort"]) == ("http", 19080)
     paths = {
         key: found[key]["httpGet"] for key in ("startupProbe", "readinessProbe", "livenessProbe")
     }
