@@ -31,6 +31,7 @@ class Path(Enum):
 def choose_path(headers: TaskHeaders, *, redelivered: bool, server_now: float | None) -> Path:
     """Return how a message is to be claimed.
 
+    redelivered: it may have been run before; so may a dead letter that was put back.
     server_now: the API server's time in seconds since 1970; None: unknown.
     """
     first = headers.attempt == 1 and headers.run == 0 and headers.dispatches == 1
