@@ -185,6 +185,10 @@ class TaskQueueStatus(Model):
         default=-1, description="The `metadata.generation` that was last reconciled."
     )
     tasks: TaskCounts = Field(default=TaskCounts(), description="Tasks by phase.")
+    dead_letters: Annotated[int, Field(ge=0)] | None = Field(
+        default=None,
+        description="Messages in the dead-letter queue, as last counted; absent: not counted yet.",
+    )
     workers: WorkerCounts = Field(default=WorkerCounts(), description="Worker pods.")
     dispatched_through: Annotated[str, Field(max_length=32)] | None = Field(
         default=None,

@@ -25,6 +25,7 @@ from taskqueue_operator.errors import (
 from taskqueue_operator.services.brokers import BrokerChoice, Brokers
 from taskqueue_operator.services.counts import Counts
 from taskqueue_operator.services.credentials import Credentials, WorkerCredentials
+from taskqueue_operator.services.dead_letters import DeadLetters
 from taskqueue_operator.services.dispatcher import Dispatcher
 from taskqueue_operator.services.ladders import Ladders
 from taskqueue_operator.services.lanes import Gate
@@ -51,6 +52,7 @@ class TaskQueues:
         dispatcher: Dispatcher,
         board: StatusBoard,
         counts: Counts,
+        dead_letters: DeadLetters,
         requests: Requests,
         cluster_uid: str,
     ) -> None:
@@ -60,6 +62,7 @@ class TaskQueues:
         self._dispatcher = dispatcher
         self._board = board
         self._counts = counts
+        self._dead_letters = dead_letters
         self._requests = requests
         self._cluster_uid = cluster_uid
         self._ladders = Ladders()
@@ -75,6 +78,7 @@ class TaskQueues:
         self._objects[key] = body
         self._board.seen(key, body)
         self._counts.queue_seen(key)
+        self._dead_letters.queue_seen(key, body)
         if known and known["metadata"]["generation"] != body["metadata"]["generation"]:
             self._counts.changed(key.namespace)  # its history may be another
         # What an earlier operator left counts, not what this one writes later.
@@ -93,6 +97,7 @@ class TaskQueues:
         self._requests.forget(key)
         self._board.gone(key)
         self._counts.queue_gone(key)
+        self._dead_letters.queue_gone(key)
         self._workers.forget(owner_of(body))
         self._dispatcher.close_queue(key)
         self._brokers.release(key)
@@ -242,7 +247,8 @@ class TaskQueues:
             self._dispatcher.queue_lost(key)
             await self._board.clear_dispatched_through(key)
         async with await link.open_channel() as channel:
-            await channel.declare(topology)
+            letters = await channel.declare(topology)
+        await self._dead_letters.take(key, letters)
         await self._ladders.ensure(link, lambda: self._ladder_lost(link.address.vhost))
 
     def _ladder_lost(self, vhost: str) -> None:
