@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 
 from taskqueue_api.conditions import Conditions
+from taskqueue_api.dead_letters import DeadLetterSpec
 from taskqueue_api.history import HistorySpec
 from taskqueue_api.names import TASKQUEUE_NAME_MAX
 from taskqueue_api.pod_template import WorkerTemplate
@@ -142,6 +143,11 @@ class TaskQueueSpec(Model):
         default=None,
         description="How failed Tasks are tried again. Default: not at all; a failure is final.",
     )
+    dead_letter: DeadLetterSpec | None = Field(
+        default=None,
+        description="Which dead letters RabbitMQ drops. Default: the oldest beyond 100000, none "
+        "for its age. Needs the broker's management API.",
+    )
     workers: WorkersSpec = Field(description="The pods that run the Tasks.")
     history: HistorySpec | None = Field(
         default=None,
@@ -198,7 +204,7 @@ class TaskQueueStatus(Model):
     conditions: Conditions = Field(
         default=[],
         description="`Ready`, and what it is made of: `BrokerReady`, `WorkersReady`, "
-        "`WorkerCredentials`.",
+        "`WorkerCredentials`. Beside it: `DeadLetterLimits`.",
     )
 
 

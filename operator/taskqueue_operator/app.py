@@ -28,6 +28,7 @@ from taskqueue_operator.services.counts import Counts
 from taskqueue_operator.services.credentials import Credentials
 from taskqueue_operator.services.dead_letters import DeadLetters
 from taskqueue_operator.services.dispatcher import Dispatcher
+from taskqueue_operator.services.letter_limits import LetterLimits
 from taskqueue_operator.services.requests import Requests
 from taskqueue_operator.services.status import StatusBoard
 from taskqueue_operator.services.task_writer import TaskWriter
@@ -90,6 +91,7 @@ async def build(settings: Settings) -> Services:
     )
     dead_letters = DeadLetters(cluster, brokers, board)
     credentials = Credentials(cluster, brokers)
+    limits = LetterLimits(brokers)
     queues = TaskQueues(
         brokers=brokers,
         credentials=credentials,
@@ -98,12 +100,17 @@ async def build(settings: Settings) -> Services:
         board=board,
         counts=counts,
         dead_letters=dead_letters,
+        limits=limits,
         requests=requests,
         cluster_uid=cluster_uid,
     )
     requests.serve(queues.reconcile)
     teardown = Teardown(
-        cluster=cluster, brokers=brokers, credentials=credentials, dispatcher=dispatcher
+        cluster=cluster,
+        brokers=brokers,
+        credentials=credentials,
+        limits=limits,
+        dispatcher=dispatcher,
     )
     counting = (counts, dead_letters, cleanup)
     return Services(

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, NamedTuple
 
+from taskqueue_api.dead_letters import LENGTH_MOST
 from taskqueue_api.names import (
     DEAD_LETTER_EXCHANGE,
     DELAY_EXCHANGE,
@@ -18,7 +19,6 @@ from taskqueue_api.names import (
     work_queue,
 )
 
-DEAD_LETTERS_MAX = 100_000
 UNROUTED_MAX = 10_000
 
 CONSUMER_TIMEOUT_MS = int((24 + 0.5) * 3600 * 1000)
@@ -97,7 +97,7 @@ def build_topology(
             name=dead_letter_queue(namespace, name),
             arguments={
                 "x-queue-type": queue_type.lower(),
-                "x-max-length": DEAD_LETTERS_MAX,
+                "x-max-length": LENGTH_MOST,
                 "x-overflow": "drop-head",
             },
             bindings=(Binding(DEAD_LETTER_EXCHANGE, dead_letter_queue(namespace, name)),),

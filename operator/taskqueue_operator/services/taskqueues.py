@@ -1,4 +1,4 @@
-"""Reconciles TaskQueues: broker, credentials, workers; one at a time per TaskQueue."""
+"""Reconciles TaskQueues: broker, credentials, workers, limits; one at a time per TaskQueue."""
 
 import asyncio
 import logging
@@ -29,6 +29,7 @@ from taskqueue_operator.services.dead_letters import DeadLetters
 from taskqueue_operator.services.dispatcher import Dispatcher
 from taskqueue_operator.services.ladders import Ladders
 from taskqueue_operator.services.lanes import Gate
+from taskqueue_operator.services.letter_limits import LetterLimits
 from taskqueue_operator.services.requests import Requests
 from taskqueue_operator.services.status import StatusBoard
 from taskqueue_operator.services.workers import Workers
@@ -53,6 +54,7 @@ class TaskQueues:
         board: StatusBoard,
         counts: Counts,
         dead_letters: DeadLetters,
+        limits: LetterLimits,
         requests: Requests,
         cluster_uid: str,
     ) -> None:
@@ -63,6 +65,7 @@ class TaskQueues:
         self._board = board
         self._counts = counts
         self._dead_letters = dead_letters
+        self._limits = limits
         self._requests = requests
         self._cluster_uid = cluster_uid
         self._ladders = Ladders()
@@ -197,8 +200,12 @@ class TaskQueues:
         if broker.ok:
             self._open_gate(key, body, parse_duration(spec.timeout))
         workers = await self._workers.ensure(owner, spec, credentials)
+        limits = _NOT_CHECKED
+        if choice and broker.ok:
+            # Last: a management API that does not answer takes its time.
+            limits = await self._limits.ensure(key, choice.address, spec.dead_letter)
         conditions = build_conditions(
-            body["metadata"]["generation"], broker, credentials.finding, workers
+            body["metadata"]["generation"], broker, credentials.finding, workers, limits
         )
         self._board.conditions(key, body["metadata"]["generation"], conditions)
         return conditions[0].reason

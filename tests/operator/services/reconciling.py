@@ -9,6 +9,7 @@ from taskqueue_operator.services.counts import Counts
 from taskqueue_operator.services.credentials import Credentials
 from taskqueue_operator.services.dead_letters import DeadLetters
 from taskqueue_operator.services.dispatcher import Dispatcher
+from taskqueue_operator.services.letter_limits import LetterLimits
 from taskqueue_operator.services.requests import Requests
 from taskqueue_operator.services.status import StatusBoard
 from taskqueue_operator.services.task_writer import TaskWriter
@@ -65,6 +66,7 @@ class World:
             board=self.board,
             counts=self.counts,
             dead_letters=self.dead_letters,
+            limits=LetterLimits(self.brokers),
             requests=self.requests,
             cluster_uid=CLUSTER,
         )
