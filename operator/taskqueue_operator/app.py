@@ -105,13 +105,7 @@ async def build(settings: Settings) -> Services:
         cluster_uid=cluster_uid,
     )
     requests.serve(queues.reconcile)
-    teardown = Teardown(
-        cluster=cluster,
-        brokers=brokers,
-        credentials=credentials,
-        limits=limits,
-        dispatcher=dispatcher,
-    )
+    teardown = Teardown(cluster, brokers, credentials, limits, dispatcher)
     counting = (counts, dead_letters, cleanup)
     return Services(
         cluster, brokers, writer, dispatcher, board, *counting, requests, queues, teardown

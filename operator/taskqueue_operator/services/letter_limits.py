@@ -33,7 +33,7 @@ class LetterLimits:
                 # It was there already: RabbitMQ shows what applies some seconds late.
                 applied = await management.operator_policy_of(policy.name)
         except ManagementError as error:
-            self._brokers.forget_management(address)
+            self._brokers.forget_management(address, error)
             return describe_unlimited(policy, error)
         return describe_limits(policy, applied)
 

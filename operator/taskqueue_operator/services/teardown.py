@@ -55,7 +55,6 @@ class Teardown:
 
     def __init__(
         self,
-        *,
         cluster: ClusterClient,
         brokers: Brokers,
         credentials: Credentials,

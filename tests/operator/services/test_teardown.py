@@ -61,11 +61,11 @@ class World:
             on_trouble=lambda _key: None,
         )
         self.teardown = Teardown(
-            cluster=self.cluster,
-            brokers=self.brokers,
-            credentials=Credentials(self.cluster, self.brokers),
-            limits=LetterLimits(self.brokers),
-            dispatcher=self.dispatcher,
+            self.cluster,
+            self.brokers,
+            Credentials(self.cluster, self.brokers),
+            LetterLimits(self.brokers),
+            self.dispatcher,
         )
 
     async def run(
