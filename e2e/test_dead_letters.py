@@ -70,6 +70,19 @@ def policy_of(space: Space, queue: str) -> Object | None:
     return found
 
 
+def wait_applied(space: Space, queue: str, **limits: int) -> None:
+    """Wait until a TaskQueue's queue of dead letters itself says what limits it has."""
+    rabbit = space.system.rabbit
+    path = ("queues", rabbit.vhost, space.dead_letters(queue))
+    wanted = {name.replace("_", "-"): value for name, value in limits.items()}
+
+    def applied() -> bool:
+        found = rabbit.manage("GET", *path)
+        return bool(found and found.get("effective_policy_definition") == wanted)
+
+    space.wait(f"the queue has the limits {wanted}", applied)
+
+
 def wait_limits(space: Space, queue: str, status: str, reason: str) -> Object:
     """Return a TaskQueue as soon as its condition DeadLetterLimits is about its newest spec."""
 
@@ -137,6 +150,7 @@ def test_limits_are_applied_repaired_and_taken_away(shared: Space) -> None:
     policy = policy_of(shared, "limited")
     assert policy is not None
     assert policy["definition"] == {"max-length": 3}
+    wait_applied(shared, "limited", max_length=3)
     publish_letters(shared, "limited", *(str(n).encode() for n in range(5)))
     wait_letters(shared, "limited", 3)
     taken = shared.system.rabbit.take(shared.dead_letters("limited"))
@@ -152,6 +166,7 @@ def test_limits_are_applied_repaired_and_taken_away(shared: Space) -> None:
     policy = policy_of(shared, "limited")
     assert policy is not None
     assert policy["definition"] == {"message-ttl": 1000}
+    wait_applied(shared, "limited", message_ttl=1000)
     publish_letters(shared, "limited", b"short")
     wait_letters(shared, "limited", 0)
 
@@ -180,13 +195,8 @@ def test_limits_are_merged_with_an_ordinary_policy(shared: Space) -> None:
         limits = {"maxLength": 3, "ttl": "1h"}
         shared.apply(shared.scenario_queue("merged", {"replicas": 0}, deadLetter=limits))
         wait_limits(shared, "merged", "True", "LimitsSet")
-        expected = {"max-length": 2, "max-length-bytes": 1_000_000, "message-ttl": 3_600_000}
-
-        def merged() -> bool:
-            found = rabbit.manage("GET", "queues", rabbit.vhost, name)
-            return bool(found["effective_policy_definition"] == expected)
-
-        shared.wait("both policies apply", merged)
+        merged = {"max_length": 2, "max_length_bytes": 1_000_000, "message_ttl": 3_600_000}
+        wait_applied(shared, "merged", **merged)
     finally:
         rabbit.manage("DELETE", *path)
 
