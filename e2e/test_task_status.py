@@ -235,12 +235,12 @@ def test_tasks_can_be_selected_by_queue_handler_and_phase(kubectl: Kubectl, stag
         ),
         pytest.param(
             ["taskqueues"],
-            "NAME READY REASON WORKERS PENDING RUNNING RETRYING SUCCEEDED FAILED AGE",
+            "NAME READY REASON WORKERS PENDING RUNNING RETRYING SUCCEEDED FAILED DEAD AGE",
             id="queues",
         ),
         pytest.param(
             ["tq", "-o", "wide"],
-            "NAME READY REASON WORKERS PENDING RUNNING RETRYING SUCCEEDED FAILED AGE DESIRED "
+            "NAME READY REASON WORKERS PENDING RUNNING RETRYING SUCCEEDED FAILED DEAD AGE DESIRED "
             "MESSAGE",
             id="queues, wide",
         ),

@@ -23,6 +23,7 @@ TASKQUEUE = Kind(
         Column("Retrying", ".status.tasks.retrying", type="integer"),
         Column("Succeeded", ".status.tasks.succeeded", type="integer"),
         Column("Failed", ".status.tasks.failed", type="integer"),
+        Column("Dead", ".status.deadLetters", type="integer"),
         _AGE,
         Column("Desired", ".status.workers.desired", type="integer", priority=1),
         Column("Message", '.status.conditions[?(@.type=="Ready")].message', priority=1),

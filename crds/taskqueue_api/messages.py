@@ -36,6 +36,10 @@ ERROR_TYPE_HEADER = "x-tq-error-type"
 ERROR_MESSAGE_HEADER = "x-tq-error-message"
 FAILED_AT_HEADER = "x-tq-failed-at"
 QUEUE_HEADER = "x-tq-queue"
+DEAD_LETTER_HEADERS = frozenset(
+    (ERROR_TYPE_HEADER, ERROR_MESSAGE_HEADER, FAILED_AT_HEADER, QUEUE_HEADER)
+)
+"""What a dead letter has, and no message of an attempt."""
 
 
 class BadHeadersError(ValueError):
@@ -134,9 +138,17 @@ def parse_hint(body: bytes) -> TaskUid:
 def read_attempt(table: Mapping[str, Any] | None) -> int:
     """Return the attempt that a message of an outside producer is for; its first has no header.
 
-    Raises BadHeadersError.
+    A dead letter that somebody put back into the queue has all its attempts again. Raises
+    BadHeadersError.
     """
-    return _number(table, ATTEMPT_HEADER, least=1) if table and ATTEMPT_HEADER in table else 1
+    if not table or ATTEMPT_HEADER not in table or is_dead_letter(table):
+        return 1
+    return _number(table, ATTEMPT_HEADER, least=1)
+
+
+def is_dead_letter(table: Mapping[str, Any] | None) -> bool:
+    """Return whether a message has been a dead letter, and somebody put it back."""
+    return table is not None and FAILED_AT_HEADER in table
 
 
 def _policy(table: Mapping[str, Any]) -> str | None:

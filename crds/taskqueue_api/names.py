@@ -104,6 +104,16 @@ def _control_prefix(namespace: str, taskqueue: str) -> str:
     return f"tqc.{namespace}.{taskqueue}."
 
 
+def dead_letter_policy(namespace: str, taskqueue: str) -> str:
+    """Return the name of the operator policy with the limits of a TaskQueue's dead letters."""
+    return dead_letter_queue(namespace, taskqueue)
+
+
+def dead_letter_pattern(namespace: str, taskqueue: str) -> str:
+    """Return the pattern of that policy: it matches the queue of dead letters and no other."""
+    return f"^{_escape(dead_letter_queue(namespace, taskqueue))}$"
+
+
 def delay_level(level: int) -> str:
     """Return the name of one level of the ladder: of its exchange, and of its queue.
 

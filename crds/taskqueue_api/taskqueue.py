@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 
 from taskqueue_api.conditions import Conditions
+from taskqueue_api.dead_letters import DeadLetterSpec
 from taskqueue_api.history import HistorySpec
 from taskqueue_api.names import TASKQUEUE_NAME_MAX
 from taskqueue_api.pod_template import WorkerTemplate
@@ -174,6 +175,11 @@ class TaskQueueSpec(Model):
         default=None,
         description="How failed Tasks are tried again. Default: not at all; a failure is final.",
     )
+    dead_letter: DeadLetterSpec | None = Field(
+        default=None,
+        description="Which dead letters RabbitMQ drops. Default: the oldest beyond 100000, none "
+        "for its age. Needs the broker's management API.",
+    )
     workers: WorkersSpec = Field(description="The pods that run the Tasks.")
     history: HistorySpec | None = Field(
         default=None,
@@ -218,6 +224,10 @@ class TaskQueueStatus(Model):
         default=-1, description="The `metadata.generation` that was last reconciled."
     )
     tasks: TaskCounts = Field(default=TaskCounts(), description="Tasks by phase.")
+    dead_letters: Annotated[int, Field(ge=0)] | None = Field(
+        default=None,
+        description="Messages in the dead-letter queue, as last counted; absent: not counted yet.",
+    )
     workers: WorkerCounts = Field(default=WorkerCounts(), description="Worker pods.")
     dispatched_through: Annotated[str, Field(max_length=32)] | None = Field(
         default=None,
@@ -227,7 +237,7 @@ class TaskQueueStatus(Model):
     conditions: Conditions = Field(
         default=[],
         description="`Ready`, and what it is made of: `BrokerReady`, `WorkersReady`, "
-        "`WorkerCredentials`.",
+        "`WorkerCredentials`. Beside it: `DeadLetterLimits`.",
     )
 
 

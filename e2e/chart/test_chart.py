@@ -280,6 +280,12 @@ def test_rabbitmq_password_is_in_its_secret_only(render: Render) -> None:
     assert password not in yaml.safe_dump(others)
 
 
+def test_rabbitmq_can_put_dead_letters_back(render: Render) -> None:
+    (config,) = of_kind(render("rabbitmq.enabled=true"), "ConfigMap")
+    plugins = config["data"]["enabled_plugins"].strip()
+    assert plugins == "[rabbitmq_management, rabbitmq_shovel, rabbitmq_shovel_management]."
+
+
 def test_rabbitmq_knows_its_memory_limit(render: Render) -> None:
     limit = "rabbitmq.resources.limits.memory"
     texts = {}

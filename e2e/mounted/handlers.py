@@ -61,6 +61,15 @@ def hold(payload: Any, ctx: Context) -> dict[str, Any]:
     return {"attempt": ctx.attempt}
 
 
+@task("gated")
+def gated(payload: Any, ctx: Context) -> dict[str, Any]:
+    """Record the run, and fail until the scenario lets go."""
+    _tell("run", payload, ctx)
+    if not _read(f"{os.environ['RECORDER_URL']}/{ctx.namespace}/gate"):
+        raise ConnectionError("the gate is shut")
+    return {"attempt": ctx.attempt}
+
+
 @task("flaky")
 def flaky(payload: Any, ctx: Context) -> dict[str, Any]:
     """Record the run, and fail as often as {"failures": n}; {"after": s}: ask to wait so long."""

@@ -11,9 +11,11 @@ from datetime import UTC, datetime, timedelta
 
 import kopf
 
+from taskqueue_api.history import HistorySpec
 from taskqueue_api.names import GROUP, TASKQUEUES, TASKS
 from taskqueue_operator import web
 from taskqueue_operator.cluster.client import ClusterClient
+from taskqueue_operator.domain.dispatching import QueueKey
 from taskqueue_operator.domain.workers import WorkerDefaults
 from taskqueue_operator.errors import OperatorError
 from taskqueue_operator.handlers import settings as kopf_settings
@@ -24,9 +26,11 @@ from taskqueue_operator.services.children import Children
 from taskqueue_operator.services.cleanup import Cleanup
 from taskqueue_operator.services.counts import Counts
 from taskqueue_operator.services.credentials import Credentials
+from taskqueue_operator.services.dead_letters import DeadLetters
 from taskqueue_operator.services.definitions import Definitions
 from taskqueue_operator.services.dispatcher import Dispatcher
 from taskqueue_operator.services.hints import Hints
+from taskqueue_operator.services.letter_limits import LetterLimits
 from taskqueue_operator.services.requests import Requests
 from taskqueue_operator.services.status import StatusBoard
 from taskqueue_operator.services.task_writer import TaskWriter
@@ -55,6 +59,7 @@ class Services:
     hints: Hints
     board: StatusBoard
     counts: Counts
+    dead_letters: DeadLetters
     cleanup: Cleanup
     requests: Requests
     queues: TaskQueues
@@ -84,14 +89,12 @@ async def build(settings: Settings) -> Services:
         on_trouble=lambda key: queues.distrust(key),
     )
     board = StatusBoard(cluster)
-    cleanup = Cleanup(
-        cluster,
-        history_of=lambda key: queues.history_of(key),
-        look_again=lambda namespace, moment: counts.look_again(namespace, moment),
-        now=now,
+    counts, cleanup = _build_counts(
+        cluster, board, dispatcher, now, lambda key: queues.history_of(key)
     )
-    counts = Counts(cluster, board, dispatcher.forget_except, now, cleanup.listed)
+    dead_letters = DeadLetters(cluster, brokers, board)
     credentials = Credentials(cluster, brokers)
+    limits = LetterLimits(brokers)
     queues = TaskQueues(
         brokers=brokers,
         credentials=credentials,
@@ -99,27 +102,33 @@ async def build(settings: Settings) -> Services:
         dispatcher=dispatcher,
         board=board,
         counts=counts,
+        dead_letters=dead_letters,
+        limits=limits,
         requests=requests,
         cluster_uid=cluster_uid,
     )
     requests.serve(queues.reconcile)
-    teardown = Teardown(
-        cluster=cluster, brokers=brokers, credentials=credentials, dispatcher=dispatcher
+    teardown = Teardown(cluster, brokers, credentials, limits, dispatcher)
+    watching = (dispatcher, Hints(brokers.link_of), board, counts, dead_letters, cleanup)
+    return Services(cluster, brokers, writer, *watching, requests, queues, teardown)
+
+
+def _build_counts(
+    cluster: ClusterClient,
+    board: StatusBoard,
+    dispatcher: Dispatcher,
+    now: Callable[[], datetime],
+    history_of: Callable[[QueueKey], HistorySpec | None],
+) -> tuple[Counts, Cleanup]:
+    """Return the counts of Tasks, and what deletes finished ones from the same lists."""
+    cleanup = Cleanup(
+        cluster,
+        history_of=history_of,
+        look_again=lambda namespace, moment: counts.look_again(namespace, moment),
+        now=now,
     )
-    hints = Hints(brokers.link_of)
-    working = (
-        brokers,
-        writer,
-        dispatcher,
-        hints,
-        board,
-        counts,
-        cleanup,
-        requests,
-        queues,
-        teardown,
-    )
-    return Services(cluster, *working)
+    counts = Counts(cluster, board, dispatcher.forget_except, now, cleanup.listed)
+    return counts, cleanup
 
 
 def _server_clock(server_time: datetime) -> Callable[[], datetime]:
@@ -162,6 +171,7 @@ async def _run(settings: Settings, services: Services) -> None:
             ("hints to workers", services.hints.run()),
             ("status writer", services.board.run()),
             ("task counter", services.counts.run()),
+            ("dead letter counter", services.dead_letters.run()),
             ("task cleaner", services.cleanup.run()),
             ("dispatch watch", _watch_dispatch(services)),
         )

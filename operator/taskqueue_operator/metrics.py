@@ -32,6 +32,11 @@ TASKS = Gauge(
     "Tasks that exist, by phase.",
     ["namespace", "queue", "phase"],
 )
+DEAD_LETTERS = Gauge(
+    "taskqueue_dead_letters",
+    "Messages in the dead-letter queue, as last counted.",
+    ["namespace", "queue"],
+)
 TASKS_HELD = Gauge(
     "taskqueue_tasks_held",
     "Tasks that wait for their queue to open.",

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from taskqueue_api.messages import (
     ATTEMPT_HEADER,
+    FAILED_AT_HEADER,
     MESSAGE_VERSION,
     BadHeadersError,
     TaskHeaders,
@@ -181,6 +182,14 @@ def test_a_policy_that_cannot_be_read_is_refused_by_name(value: object) -> None:
         pytest.param({"foo": "bar"}, 1, id="headers of its own"),
         pytest.param({ATTEMPT_HEADER: 1}, 1, id="the first"),
         pytest.param({ATTEMPT_HEADER: 4}, 4, id="a later one"),
+        pytest.param(
+            {ATTEMPT_HEADER: 4, FAILED_AT_HEADER: "2026-01-01T00:00:00Z"}, 1, id="a dead letter"
+        ),
+        pytest.param(
+            {ATTEMPT_HEADER: "4", FAILED_AT_HEADER: "2026-01-01T00:00:00Z"},
+            1,
+            id="a dead letter whose attempt could not be read",
+        ),
     ],
 )
 def test_the_attempt_of_an_outside_message(table: dict[str, Any] | None, attempt: int) -> None:

@@ -276,3 +276,12 @@ def test_nothing_comes_too_early_nor_more_than_a_unit_late(delay: timedelta) -> 
 def test_the_longest_routing_key_fits_amqp() -> None:
     key = names.delay_key(names.DELAY_MAX, names.work_queue(LONG_NAMESPACE, LONG_NAME))
     assert len(key.encode()) <= 255
+
+
+def test_the_policy_of_dead_letters_matches_their_queue_and_no_other() -> None:
+    pattern = re.compile(names.dead_letter_pattern("shop", "emails"))
+    assert pattern.search(names.dead_letter_queue("shop", "emails"))
+    assert not pattern.search(names.dead_letter_queue("shop", "emails2"))
+    assert not pattern.search("x" + names.dead_letter_queue("shop", "emails"))
+    assert not pattern.search(names.dead_letter_queue("shop", "emails").replace(".", "x"))
+    assert not pattern.search(names.work_queue("shop", "emails"))

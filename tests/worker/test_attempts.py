@@ -60,13 +60,15 @@ def attempts_on(api: FakeApi, policy: RetryPolicy = ONCE) -> Attempts:
     )
 
 
-def message(*, redelivered: bool = True, **changes: Any) -> TaskMessage:
+def message(
+    *, redelivered: bool = True, table: dict[str, Any] | None = None, **changes: Any
+) -> TaskMessage:
     delivery = Delivery(
         tag=Tag(1, 1),
         redelivered=redelivered,
         message_id=UID,
         type="echo",
-        headers={},
+        headers=table or {},
         body=b"",
         properties=None,
     )
@@ -105,6 +107,31 @@ async def test_a_redelivered_task_is_claimed_by_a_write() -> None:
     assert number(await claim(api)) == (1, True)
     assert api.patches[0]["/metadata/resourceVersion"] == "7"
     assert api.patches[0]["/status/phase"] == "Running"
+
+
+DEAD = {"x-tq-failed-at": "2026-01-01T11:59:59Z"}
+"""Of a dead letter that somebody put back into the queue."""
+
+
+async def test_a_dead_letter_put_back_never_starts_without_a_question() -> None:
+    api = FakeApi([replace(PENDING, phase="Failed", attempts=1)], [])
+    api.clock.observe("Thu, 01 Jan 2026 12:00:00 GMT")
+    claimed = await claim(api, redelivered=False, table=DEAD)
+    assert claimed == Settled(Acknowledge())
+
+
+async def test_a_dead_letter_whose_task_has_not_finished_is_run() -> None:
+    # So it is when the API server took no outcome of it.
+    api = FakeApi([PENDING], [Written()])
+    assert number(await claim(api, redelivered=False, table=DEAD)) == (1, True)
+
+
+async def test_a_dead_letter_put_back_whose_task_is_given_up_is_one_again() -> None:
+    lost = replace(THEIRS, attempts=MAX_ATTEMPTS)
+    api = FakeApi([lost], [Written()])
+    claimed = await claim(api, table=DEAD, attempt=MAX_ATTEMPTS)
+    assert isinstance(claimed, Settled)
+    assert isinstance(claimed.settlement, DeadLetter)
 
 
 async def test_a_conflict_is_read_again() -> None:

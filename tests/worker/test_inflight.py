@@ -1,5 +1,7 @@
 """The messages that a worker holds, over connections that come and go."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from taskqueue_api.messages import TaskHeaders, TaskUid
@@ -7,13 +9,13 @@ from taskqueue_worker.deliveries import Delivery, OutsideMessage, Tag, TaskMessa
 from taskqueue_worker.inflight import Entry, Inflight, State
 
 
-def delivery(tag: Tag) -> Delivery:
+def delivery(tag: Tag, headers: Mapping[str, object] | None = None) -> Delivery:
     return Delivery(
         tag=tag,
         redelivered=False,
         message_id="uid",
         type="echo",
-        headers={},
+        headers=headers or {},
         body=b"",
         properties=None,
     )
@@ -71,6 +73,14 @@ def test_finished_work_is_known_when_its_message_comes_again() -> None:
     inflight.finish(entry)
     assert inflight.is_done(task(2, 1))
     assert not inflight.is_done(task(2, 1, attempt=2))
+
+
+def test_a_dead_letter_that_was_put_back_is_never_known_as_done() -> None:
+    # Its Task may be unfinished, when the API server took no outcome.
+    inflight = Inflight()
+    inflight.finish(admit(inflight, task(1, 1)))
+    back = delivery(Tag(2, 1), {"x-tq-failed-at": "2026-01-01T12:00:00Z"})
+    assert not inflight.is_done(replace(task(2, 1), delivery=back))
 
 
 def test_forgotten_work_is_new_when_its_message_comes_again() -> None:

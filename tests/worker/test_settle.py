@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from taskqueue_api.messages import TaskUid
+from taskqueue_api.messages import DEAD_LETTER_HEADERS, TaskUid, is_dead_letter, read_attempt
 from taskqueue_worker.outcomes import failure
 from taskqueue_worker.settle import (
     Acknowledge,
@@ -124,3 +124,29 @@ def test_the_next_attempt_has_our_headers_and_its_own_number(
 def test_a_long_message_is_cut_between_characters() -> None:
     headers = dead_letter_headers(None, failure("Boom", "ä" * 2000), "q", NOW)
     assert headers["x-tq-error-message"] == "ä" * 512
+
+
+def test_a_dead_letter_that_was_put_back_is_not_one_again() -> None:
+    assert settle(FAILED, UID, 0, put_back=True) == Acknowledge()
+
+
+def test_all_else_of_what_was_put_back_is_as_of_any_message() -> None:
+    assert settle(RETRYING, UID, 0, put_back=True) == PublishNext(3, DUE)
+    assert settle(replace(FAILED, phase="Pending"), UID, 0, put_back=True) == Acknowledge(
+        ended=False
+    )
+
+
+def test_a_dead_letter_has_the_headers_by_which_it_is_known() -> None:
+    headers = dead_letter_headers({"x-tq-attempt": 3}, failure("Boom", "why"), "tq.shop.q", NOW)
+    assert headers.keys() >= DEAD_LETTER_HEADERS
+    assert is_dead_letter(headers)
+    assert not is_dead_letter(None)
+
+
+def test_a_dead_letter_put_back_has_all_its_attempts_again() -> None:
+    headers = dead_letter_headers({"x-tq-attempt": 3}, failure("Boom", "why"), "tq.shop.q", NOW)
+    assert read_attempt(headers) == 1
+    again = next_attempt_headers(headers, 2)
+    assert again == {"x-tq-attempt": 2}
+    assert read_attempt(again) == 2

@@ -10,13 +10,14 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from taskqueue_api.messages import TaskHeaders, TaskUid
+from taskqueue_api.messages import TaskHeaders, TaskUid, is_dead_letter
 from taskqueue_api.retries import RetryPolicy, read_policy
 from taskqueue_worker import metrics, statuses
 from taskqueue_worker.api import ApiServer, Gone, Refused, WriteAnswer, Written, backoff_seconds
 from taskqueue_worker.claim import (
     AskPod,
     Conclude,
+    Concluded,
     Drop,
     Park,
     Path,
@@ -96,7 +97,7 @@ class Attempts:
         delivery = message.delivery
         path = choose_path(
             message.headers,
-            redelivered=delivery.redelivered,
+            redelivered=delivery.redelivered or is_dead_letter(delivery.headers),
             server_now=self._api.clock.now(),
             suspect=suspect,
         )
@@ -232,7 +233,8 @@ class Attempts:
             if isinstance(answer, Refused):
                 return None
             view = statuses.concluded_view(view, verdict.outcome)
-        return Settled(settle(view, message.uid, message.headers.run))
+        put_back = isinstance(verdict, Concluded) and is_dead_letter(message.delivery.headers)
+        return Settled(settle(view, message.uid, message.headers.run, put_back=put_back))
 
     async def _start(
         self, view: TaskView | None, verdict: Start, message: TaskMessage, path: Path

@@ -33,6 +33,7 @@ def choose_path(
 ) -> Path:
     """Return how a message is to be claimed.
 
+    redelivered: it may have been run before; so may a dead letter that was put back.
     server_now: the API server's time in seconds since 1970; None: unknown.
     suspect: whether the operator hinted at the Task.
     """

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
-from taskqueue_api.messages import TaskUid
+from taskqueue_api.messages import TaskUid, is_dead_letter
 from taskqueue_worker.deliveries import OutsideMessage, Tag, TaskMessage
 
 _DONE_KEPT = 1000
@@ -64,8 +64,12 @@ class Inflight:
         return entry
 
     def is_done(self, message: TaskMessage | OutsideMessage) -> bool:
-        """Return whether this work was finished here lately, so that only the ack is missing."""
-        return _key(message) in self._done
+        """Return whether this work was finished here lately, so that only the ack is missing.
+
+        Never of a dead letter that was put back: its Task may be unfinished, when the API server
+        took no outcome.
+        """
+        return _key(message) in self._done and not is_dead_letter(message.delivery.headers)
 
     def finish(self, entry: Entry) -> None:
         """Take note that nothing but an acknowledgement can be left to do."""

@@ -8,6 +8,7 @@ from typing import Any
 from taskqueue_api.conditions import parse_time, rfc3339
 from taskqueue_api.messages import (
     ATTEMPT_HEADER,
+    DEAD_LETTER_HEADERS,
     ERROR_MESSAGE_HEADER,
     ERROR_TYPE_HEADER,
     FAILED_AT_HEADER,
@@ -47,12 +48,13 @@ class PublishNext:
 Settlement = Acknowledge | DeadLetter | PublishNext
 
 
-def settle(view: TaskView | None, uid: TaskUid, run: int) -> Settlement:
+def settle(view: TaskView | None, uid: TaskUid, run: int, *, put_back: bool = False) -> Settlement:
     """Return what is to be done for a message of a Task that this worker is done with.
 
-    view: None when the Task is gone. Equal input gives equal output, so that a redelivery does
-    what a crash between two steps has left undone. The message may be of an earlier attempt than
-    the one that failed last: a Task taken over from a lost worker has no message of that number.
+    view: None when the Task is gone. put_back: the message is a dead letter that somebody put back
+    into the queue. Equal input gives equal output, so that a redelivery does what a crash between
+    two steps has left undone. The message may be of an earlier attempt than the one that failed
+    last: a Task taken over from a lost worker has no message of that number.
     """
     if view is None or view.uid != uid or view.run != run:
         return Acknowledge()
@@ -61,12 +63,20 @@ def settle(view: TaskView | None, uid: TaskUid, run: int) -> Settlement:
     if view.phase != "Failed":
         # Another worker may run it by this very message, and lose it again.
         return Acknowledge(ended=view.concluded)
+    if put_back:
+        # The Task is the record of its failure. Put back where it was, the dead letter would be
+        # there again after every redrive.
+        return Acknowledge()
     return DeadLetter(failure(view.error_type, view.error_message))
 
 
 def next_attempt_headers(original: Mapping[str, Any] | None, attempt: int) -> dict[str, Any]:
-    """Return the headers of the next attempt's message: ours from the original, its number new."""
-    return {**_kept(original), ATTEMPT_HEADER: attempt}
+    """Return the headers of the next attempt's message: ours from the original, its number new.
+
+    Without those of a dead letter that was put back, which would make each attempt the first.
+    """
+    kept = {key: value for key, value in _kept(original).items() if key not in DEAD_LETTER_HEADERS}
+    return {**kept, ATTEMPT_HEADER: attempt}
 
 
 def dead_letter_headers(

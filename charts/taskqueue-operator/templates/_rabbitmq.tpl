@@ -19,6 +19,11 @@ app.kubernetes.io/component: broker
 {{ include "taskqueue.releaseLabels" . }}
 {{- end -}}
 
+{{/* The shovel puts dead letters back: docs/dead-letters.md. */}}
+{{- define "taskqueue.rabbitmq.plugins" -}}
+[rabbitmq_management, rabbitmq_shovel, rabbitmq_shovel_management].
+{{- end -}}
+
 {{- define "taskqueue.rabbitmq.config" -}}
 loopback_users = none
 log.console = true

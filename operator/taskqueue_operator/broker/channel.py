@@ -56,8 +56,8 @@ class DeclaringChannel:
         if self._channel.is_open:
             self._channel.close()
 
-    async def declare(self, topology: Topology) -> None:
-        """Declare everything that is not there yet."""
+    async def declare(self, topology: Topology) -> int:
+        """Declare everything that is not there yet; return how many dead letters there are."""
         for exchange in topology.exchanges:
             await self._call(
                 self._channel.exchange_declare,
@@ -66,8 +66,8 @@ class DeclaringChannel:
                 durable=True,
                 arguments=exchange.arguments,
             )
-        for queue in topology.all_queues:
-            await self._declare_queue(queue)
+        ready = {one.name: await self._declare_queue(one) for one in topology.all_queues}
+        return ready[topology.dead_letters.name]
 
     async def is_ladder_whole(self, ladder: Sequence[Level]) -> bool:
         """Return whether every queue of the ladder is there; the channel is closed if not."""
@@ -126,8 +126,9 @@ class DeclaringChannel:
         """Delete a queue with its messages; one that is not there is fine."""
         await self._call(self._channel.queue_delete, queue=queue)
 
-    async def _declare_queue(self, queue: Queue) -> None:
-        await self._call(
+    async def _declare_queue(self, queue: Queue) -> int:
+        """Declare a queue with its bindings; return how many messages it has ready."""
+        frame = await self._call(
             self._channel.queue_declare,
             queue=queue.name,
             durable=True,
@@ -140,6 +141,7 @@ class DeclaringChannel:
                 exchange=binding.exchange,
                 routing_key=binding.routing_key,
             )
+        return int(frame.method.message_count)
 
     def _send(self, method: Callable[..., Any], **arguments: Any) -> None:
         if self._fault:

@@ -1,4 +1,4 @@
-"""RabbitMQ's management API: users and their permissions."""
+"""RabbitMQ's management API: users and their permissions, and operator policies."""
 
 import ssl
 from collections.abc import Iterable
@@ -73,10 +73,32 @@ class Management:
         """Delete a user; one that is not there is fine."""
         await self._call("DELETE", _path("users", username))
 
-    async def _ensure(self, path: str, wanted: dict[str, Any]) -> None:
+    async def ensure_operator_policy(self, name: str, policy: dict[str, Any]) -> bool:
+        """Create or repair an operator policy of the vhost; return whether it was written."""
+        return await self._ensure(_path("operator-policies", self._vhost, name), policy)
+
+    async def delete_operator_policy(self, name: str) -> None:
+        """Delete an operator policy; one that is not there is fine, also where none may change."""
+        path = _path("operator-policies", self._vhost, name)
+        if await self._call("GET", path) is not None:
+            await self._call("DELETE", path)
+
+    async def operator_policy_of(self, queue: str) -> str | None:
+        """Return the operator policy that applies to a queue, as of some seconds ago.
+
+        None: there is none, or RabbitMQ does not say.
+        """
+        found = await self._call("GET", _path("queues", self._vhost, queue))
+        name = found.get("operator_policy") if isinstance(found, dict) else None
+        return name if isinstance(name, str) and name else None
+
+    async def _ensure(self, path: str, wanted: dict[str, Any]) -> bool:
+        """Write what differs; return whether anything did."""
         current = await self._call("GET", path)
-        if not (isinstance(current, dict) and _holds(current, wanted)):
-            await self._call("PUT", path, wanted)
+        if isinstance(current, dict) and _holds(current, wanted):
+            return False
+        await self._call("PUT", path, wanted)
+        return True
 
     async def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         """Return the answer's JSON; None where there is none, or nothing at that path."""

@@ -9,6 +9,7 @@ READY = "Ready"
 BROKER_READY = "BrokerReady"
 WORKERS_READY = "WorkersReady"
 WORKER_CREDENTIALS = "WorkerCredentials"
+DEAD_LETTER_LIMITS = "DeadLetterLimits"
 
 _POD_MESSAGE_MAX = 400
 
@@ -97,9 +98,12 @@ def _container_message(container: Mapping[str, Any], waiting: Mapping[str, Any])
 
 
 def build_conditions(
-    generation: int, broker: Finding, credentials: Finding, workers: Finding
+    generation: int, broker: Finding, credentials: Finding, workers: Finding, limits: Finding
 ) -> list[Condition]:
-    """Return the conditions of a TaskQueue; `Ready` is the first fault, or that there is none."""
+    """Return the conditions of a TaskQueue; `Ready` is the first fault, or that there is none.
+
+    limits: of dead letters; Tasks run without them, so they have no part in `Ready`.
+    """
     faults = [finding for finding in (broker, credentials, workers) if finding.status == "False"]
     # Workers that share the Secret run all the same: that condition warns, it does not stop.
     faults = [finding for finding in faults if finding.reason != "SharedSecret"]
@@ -109,6 +113,7 @@ def build_conditions(
         BROKER_READY: broker,
         WORKERS_READY: workers,
         WORKER_CREDENTIALS: credentials,
+        DEAD_LETTER_LIMITS: limits,
     }
     return [
         Condition(

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, NamedTuple
 
+from taskqueue_api.dead_letters import LENGTH_MOST
 from taskqueue_api.names import (
     CONTROL_EXCHANGE,
     DEAD_LETTER_EXCHANGE,
@@ -19,7 +20,6 @@ from taskqueue_api.names import (
     work_queue,
 )
 
-DEAD_LETTERS_MAX = 100_000
 UNROUTED_MAX = 10_000
 
 CONSUMER_TIMEOUT_MS = int((24 + 0.5) * 3600 * 1000)
@@ -99,8 +99,9 @@ def build_topology(
             name=dead_letter_queue(namespace, name),
             arguments={
                 "x-queue-type": queue_type.lower(),
-                "x-max-length": DEAD_LETTERS_MAX,
+                "x-max-length": LENGTH_MOST,
                 "x-overflow": "drop-head",
+                **_without_delivery_limit(queue_type, version),
             },
             bindings=(Binding(DEAD_LETTER_EXCHANGE, dead_letter_queue(namespace, name)),),
         ),
@@ -120,11 +121,16 @@ def _work_arguments(queue_type: str, version: tuple[int, int]) -> dict[str, Any]
         arguments["x-consumer-timeout"] = CONSUMER_TIMEOUT_MS
     if queue_type == "Classic":
         arguments["x-max-priority"] = PRIORITY_MAX
-    elif version >= (4, 0):
-        # The default of 20 deliveries would drop a Task behind our back; earlier versions
-        # have no limit by default and refuse a negative one.
-        arguments["x-delivery-limit"] = -1
-    return arguments
+    return arguments | _without_delivery_limit(queue_type, version)
+
+
+def _without_delivery_limit(queue_type: str, version: tuple[int, int]) -> dict[str, Any]:
+    """Return the argument that keeps a message however often it is given back.
+
+    By default quorum queues drop it after 20 times: a Task behind our back, and a dead letter that
+    people looked at so often. Before RabbitMQ 4 they have no limit, and refuse a negative one.
+    """
+    return {"x-delivery-limit": -1} if queue_type == "Quorum" and version >= (4, 0) else {}
 
 
 def _unrouted(cluster: str) -> Queue:

@@ -24,10 +24,16 @@ from taskqueue_operator.errors import (
     ClusterError,
     ClusterUnavailableError,
     ConfigurationError,
+    ManagementError,
+    ManagementUnavailableError,
     NamespaceTerminatingError,
     NotFoundError,
 )
 from taskqueue_operator.settings import SecretKey
+
+MANAGEMENT_PAUSE_SECONDS = 5.0
+"""A management API that did not answer is left alone so long: one that swallows connections takes
+10 s each time, and a reconcile asks it more than once."""
 
 
 class BrokerChoice(NamedTuple):
@@ -60,6 +66,7 @@ class Brokers:
         self._on_change = on_change
         self._links: dict[str, Link] = {}
         self._management: dict[str, Management] = {}
+        self._silent: dict[str, tuple[float, str]] = {}
         self._used: dict[QueueKey, str] = {}
         self._closing: set[asyncio.Task[None]] = set()
 
@@ -116,14 +123,23 @@ class Brokers:
     async def management(self, address: BrokerAddress) -> Management:
         """Return the management API of a broker. Raises ManagementUnavailableError."""
         fingerprint = address.fingerprint()
+        since, words = self._silent.get(fingerprint, (float("-inf"), ""))
+        if asyncio.get_running_loop().time() - since < MANAGEMENT_PAUSE_SECONDS:
+            raise ManagementUnavailableError(words)
         if fingerprint not in self._management:
             base = address.management or await self._find_management(address)
             self._management[fingerprint] = Management(base, address)
         return self._management[fingerprint]
 
-    def forget_management(self, address: BrokerAddress) -> None:
-        """Look for a broker's management API anew next time: it was not where we thought."""
-        self._close_management(address.fingerprint())
+    def forget_management(self, address: BrokerAddress, error: ManagementError) -> None:
+        """Look for a broker's management API anew next time: it may be elsewhere by then."""
+        fingerprint = address.fingerprint()
+        self._close_management(fingerprint)
+        if isinstance(error, ManagementUnavailableError):
+            now = asyncio.get_running_loop().time()
+            since, _ = self._silent.get(fingerprint, (float("-inf"), ""))
+            if now - since >= MANAGEMENT_PAUSE_SECONDS:
+                self._silent[fingerprint] = (now, str(error))
 
     def faults(self) -> list[str]:
         """Return what is dead, one sentence each; a broker that is away is no fault."""
@@ -165,6 +181,7 @@ class Brokers:
             link = self._links.pop(fingerprint)
             link.task.cancel()
             self._close_management(fingerprint)
+            self._silent.pop(fingerprint, None)
             place = (link.address.host, link.address.vhost)
             others = {(item.address.host, item.address.vhost) for item in self._links.values()}
             if place not in others:

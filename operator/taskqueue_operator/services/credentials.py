@@ -47,7 +47,7 @@ class Credentials:
                 names.topic_permissions(owner.namespace, owner.name),
             )
         except ManagementError as error:
-            self._brokers.forget_management(choice.address)
+            self._brokers.forget_management(choice.address, error)
             return self._without_management(choice, address if kept else None, error)
         return WorkerCredentials(
             address,

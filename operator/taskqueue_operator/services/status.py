@@ -90,6 +90,10 @@ class StatusBoard:
         """Set the numbers of Tasks."""
         self._update(key, tasks=tasks)
 
+    def dead_letters(self, key: QueueKey, number: int) -> None:
+        """Set the number of dead letters."""
+        self._update(key, dead_letters=number)
+
     def workers(self, key: QueueKey, workers: WorkerCounts) -> None:
         """Set the numbers of workers."""
         self._update(key, workers=workers)

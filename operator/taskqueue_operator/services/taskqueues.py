@@ -1,4 +1,4 @@
-"""Reconciles TaskQueues: broker, credentials, workers; one at a time per TaskQueue."""
+"""Reconciles TaskQueues: broker, credentials, workers, limits; one at a time per TaskQueue."""
 
 import asyncio
 import logging
@@ -25,9 +25,11 @@ from taskqueue_operator.errors import (
 from taskqueue_operator.services.brokers import BrokerChoice, Brokers
 from taskqueue_operator.services.counts import Counts
 from taskqueue_operator.services.credentials import Credentials, WorkerCredentials
+from taskqueue_operator.services.dead_letters import DeadLetters
 from taskqueue_operator.services.dispatcher import Dispatcher
 from taskqueue_operator.services.ladders import Ladders
 from taskqueue_operator.services.lanes import Gate
+from taskqueue_operator.services.letter_limits import LetterLimits
 from taskqueue_operator.services.requests import Requests
 from taskqueue_operator.services.status import StatusBoard
 from taskqueue_operator.services.workers import Workers
@@ -51,6 +53,8 @@ class TaskQueues:
         dispatcher: Dispatcher,
         board: StatusBoard,
         counts: Counts,
+        dead_letters: DeadLetters,
+        limits: LetterLimits,
         requests: Requests,
         cluster_uid: str,
     ) -> None:
@@ -60,6 +64,8 @@ class TaskQueues:
         self._dispatcher = dispatcher
         self._board = board
         self._counts = counts
+        self._dead_letters = dead_letters
+        self._limits = limits
         self._requests = requests
         self._cluster_uid = cluster_uid
         self._ladders = Ladders()
@@ -75,6 +81,7 @@ class TaskQueues:
         self._objects[key] = body
         self._board.seen(key, body)
         self._counts.queue_seen(key)
+        self._dead_letters.queue_seen(key, body)
         if known and known["metadata"]["generation"] != body["metadata"]["generation"]:
             self._counts.changed(key.namespace)  # its history may be another
         # What an earlier operator left counts, not what this one writes later.
@@ -93,6 +100,7 @@ class TaskQueues:
         self._requests.forget(key)
         self._board.gone(key)
         self._counts.queue_gone(key)
+        self._dead_letters.queue_gone(key)
         self._workers.forget(owner_of(body))
         self._dispatcher.close_queue(key)
         self._brokers.release(key)
@@ -192,8 +200,12 @@ class TaskQueues:
         if broker.ok:
             self._open_gate(key, body, parse_duration(spec.timeout))
         workers = await self._workers.ensure(owner, spec, credentials)
+        limits = _NOT_CHECKED
+        if choice and broker.ok:
+            # Last: a management API that does not answer takes its time.
+            limits = await self._limits.ensure(key, choice.address, spec.dead_letter)
         conditions = build_conditions(
-            body["metadata"]["generation"], broker, credentials.finding, workers
+            body["metadata"]["generation"], broker, credentials.finding, workers, limits
         )
         self._board.conditions(key, body["metadata"]["generation"], conditions)
         return conditions[0].reason
@@ -242,7 +254,8 @@ class TaskQueues:
             self._dispatcher.queue_lost(key)
             await self._board.clear_dispatched_through(key)
         async with await link.open_channel() as channel:
-            await channel.declare(topology)
+            letters = await channel.declare(topology)
+        await self._dead_letters.take(key, letters)
         await self._ladders.ensure(link, lambda: self._ladder_lost(link.address.vhost))
 
     def _ladder_lost(self, vhost: str) -> None:

@@ -27,6 +27,7 @@ from taskqueue_operator.errors import (
 from taskqueue_operator.services.brokers import Brokers
 from taskqueue_operator.services.credentials import Credentials
 from taskqueue_operator.services.dispatcher import Dispatcher
+from taskqueue_operator.services.letter_limits import LetterLimits
 from taskqueue_operator.services.taskqueues import key_of, owner_of
 
 PATIENCE = timedelta(seconds=60)
@@ -50,19 +51,20 @@ class NotYetError(Exception):
 
 
 class Teardown:
-    """Deletes a TaskQueue's queues and user, as its deletionPolicy says."""
+    """Deletes a TaskQueue's queues, user and limits, as its deletionPolicy says."""
 
     def __init__(
         self,
-        *,
         cluster: ClusterClient,
         brokers: Brokers,
         credentials: Credentials,
+        limits: LetterLimits,
         dispatcher: Dispatcher,
     ) -> None:
         self._cluster = cluster
         self._brokers = brokers
         self._credentials = credentials
+        self._limits = limits
         self._dispatcher = dispatcher
 
     async def run(self, body: Mapping[str, Any], now: datetime) -> None:
@@ -86,7 +88,8 @@ class Teardown:
                 body,
                 "BrokerObjectsLeft",
                 f"queues '{names.work_queue(*key)}' and '{names.dead_letter_queue(*key)}' and "
-                f"their user could not be deleted from RabbitMQ and may be left there: {error}",
+                "their user and limits could not be deleted from RabbitMQ and may be left there: "
+                f"{error}",
             )
 
     async def _delete_broker_objects(
@@ -100,6 +103,7 @@ class Teardown:
             return  # its workers had no user of their own
         try:
             await self._credentials.remove(owner_of(body), link.address)
+            await self._limits.remove(key, link.address)
         except ManagementError as error:
             if patient:
                 raise
@@ -107,7 +111,8 @@ class Teardown:
             await self._tell(
                 body,
                 "BrokerObjectsLeft",
-                f"user '{user}' could not be deleted from RabbitMQ and may be left there: {error}",
+                f"user '{user}' or the limits of dead letters could not be deleted from RabbitMQ "
+                f"and may be left there: {error}",
             )
 
     async def _stop_workers(self, key: QueueKey) -> None:

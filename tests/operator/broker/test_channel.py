@@ -43,6 +43,12 @@ async def test_everything_of_the_topology_is_declared_and_bound(rabbit: FakeRabb
     assert not rabbit.channels[0].is_open
 
 
+async def test_a_declaration_tells_how_many_dead_letters_there_are(rabbit: FakeRabbit) -> None:
+    rabbit.ready = {WORK: 9, "tqd.shop.emails": 4}
+    async with await FakeLink(rabbit).open_channel() as channel:
+        assert await channel.declare(TOPOLOGY) == 4
+
+
 async def test_a_refused_declaration_ends_with_rabbitmq_s_words(rabbit: FakeRabbit) -> None:
     words = "PRECONDITION_FAILED - inequivalent arg 'x-queue-type' for queue"
     rabbit.refuse[WORK] = ChannelClosedByBroker(406, words)

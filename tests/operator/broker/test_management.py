@@ -169,6 +169,68 @@ async def test_the_administrators_credentials_are_used(server: Server) -> None:
     assert base64.b64decode(token).decode() == "ädmin:p:w"
 
 
+POLICY = {
+    "pattern": r"^tqd\.shop\.emails$",
+    "definition": {"max-length": 5},
+    "priority": -1,
+    "apply-to": "queues",
+}
+
+
+async def test_an_operator_policy_is_written_once(server: Server) -> None:
+    api = management(vhost="a/b")
+    assert await api.ensure_operator_policy("tqd.shop.emails", POLICY)
+    assert server.objects == {"operator-policies/a%2Fb/tqd.shop.emails": {"name": "x", **POLICY}}
+    assert not await api.ensure_operator_policy("tqd.shop.emails", POLICY)
+    assert server.writes == ["operator-policies"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"pattern": ".*"},
+        {"definition": {"max-length": 5, "message-ttl": 1}},
+        {"priority": 0},
+        {"apply-to": "classic_queues"},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+async def test_an_operator_policy_that_drifted_is_repaired(
+    server: Server, change: dict[str, Any]
+) -> None:
+    api = management()
+    await api.ensure_operator_policy("tqd.shop.emails", POLICY)
+    server.objects["operator-policies/%2F/tqd.shop.emails"] |= change
+    assert await api.ensure_operator_policy("tqd.shop.emails", POLICY)
+    assert server.objects["operator-policies/%2F/tqd.shop.emails"] == {"name": "x", **POLICY}
+
+
+async def test_an_operator_policy_is_deleted_only_where_there_is_one(server: Server) -> None:
+    # Where operator policies may not be changed, the attempt itself is refused.
+    api = management()
+    await api.delete_operator_policy("tqd.shop.emails")
+    assert [method for method, _ in server.requests] == ["GET"]
+    await api.ensure_operator_policy("tqd.shop.emails", POLICY)
+    await api.delete_operator_policy("tqd.shop.emails")
+    assert server.objects == {}
+
+
+@pytest.mark.parametrize(
+    ("found", "name"),
+    [
+        pytest.param(None, None, id="no such queue"),
+        pytest.param({"name": "q"}, None, id="not said yet"),
+        pytest.param({"operator_policy": None}, None, id="none"),
+        pytest.param({"operator_policy": ""}, None, id="none, as 3.x says it"),
+        pytest.param({"operator_policy": "all"}, "all", id="one"),
+    ],
+)
+async def test_the_operator_policy_of_a_queue(server: Server, found: Any, name: str | None) -> None:
+    if found is not None:
+        server.objects["queues/%2F/tqd.shop.emails"] = found
+    assert await management().operator_policy_of("tqd.shop.emails") == name
+
+
 async def test_a_user_is_deleted_and_may_be_gone_already(server: Server) -> None:
     api = management()
     await ensure(api)

@@ -15,6 +15,8 @@ from tests.operator.builders import build_deployment_status
 
 BROKER = Finding("True", "Declared", "declared")
 CREDENTIALS = Finding("True", "DedicatedUser", "own user")
+LIMITS = Finding("True", "LimitsSet", "limits are set")
+UNLIMITED = Finding("False", "ManagementUnavailable", "no limits")
 WORKERS = Finding("True", "WorkersReady", "2 of 2")
 
 REFUSED = Finding("False", "AuthenticationFailed", "wrong password")
@@ -204,11 +206,13 @@ def test_no_workers_wanted_and_none_there_is_ready() -> None:
             id="a shared Secret hides no fault",
         ),
         pytest.param({"credentials": UNCHECKED}, "True", "Ready", id="unknown is no fault"),
+        pytest.param({"limits": UNLIMITED}, "True", "Ready", id="Tasks run without limits"),
     ],
 )
 def test_ready_is_the_first_fault(changes: dict[str, Finding], status: str, reason: str) -> None:
-    parts = {"broker": BROKER, "credentials": CREDENTIALS, "workers": WORKERS} | changes
-    ready, broker, workers, credentials = build_conditions(7, **parts)
+    base = {"broker": BROKER, "credentials": CREDENTIALS, "workers": WORKERS, "limits": LIMITS}
+    parts = base | changes
+    ready, broker, workers, credentials, limits = build_conditions(7, **parts)
     assert (ready.type, ready.status, ready.reason) == ("Ready", status, reason)
     assert (broker.type, broker.reason) == ("BrokerReady", parts["broker"].reason)
     assert (workers.type, workers.status) == ("WorkersReady", parts["workers"].status)
@@ -216,11 +220,13 @@ def test_ready_is_the_first_fault(changes: dict[str, Finding], status: str, reas
         "WorkerCredentials",
         parts["credentials"].message,
     )
-    assert {item.observed_generation for item in (ready, broker, workers, credentials)} == {7}
+    assert (limits.type, limits.reason) == ("DeadLetterLimits", parts["limits"].reason)
+    found = (ready, broker, workers, credentials, limits)
+    assert {item.observed_generation for item in found} == {7}
 
 
 def test_a_message_of_any_length_fits_its_condition() -> None:
     # The API server's refusal of a Deployment lists every fault of it.
     workers = Finding("False", "ApiServerRefused", "x" * (MESSAGE_MAX + 1))
-    conditions = build_conditions(1, BROKER, CREDENTIALS, workers)
+    conditions = build_conditions(1, BROKER, CREDENTIALS, workers, LIMITS)
     assert max(len(item.message) for item in conditions) == MESSAGE_MAX

@@ -81,7 +81,16 @@ def test_dead_letters_are_bounded_and_bound_by_their_own_name() -> None:
         "x-queue-type": "quorum",
         "x-max-length": 100_000,
         "x-overflow": "drop-head",
+        "x-delivery-limit": -1,
     }
+
+
+@pytest.mark.parametrize(("queue_type", "version"), [("Quorum", (3, 13)), ("Classic", (4, 0))])
+def test_dead_letters_have_no_delivery_limit_where_it_is_not_known(
+    queue_type: str, version: tuple[int, int]
+) -> None:
+    arguments = build(queue_type=queue_type, version=version).dead_letters.arguments
+    assert "x-delivery-limit" not in arguments
 
 
 def test_the_work_queue_is_bound_by_its_own_name_and_to_the_foot_of_the_ladder() -> None:

@@ -1,6 +1,7 @@
 """Brokers whose one connection is a fake, and whose management API is one in memory."""
 
 from collections.abc import Iterable
+from typing import Any
 
 from taskqueue_operator.broker.link import Link
 from taskqueue_operator.broker.management import Management
@@ -17,13 +18,16 @@ DEFAULT_SECRET = SecretKey("infra", "rabbit-default")
 
 
 class FakeManagement(Management):
-    """Users in a dictionary: their hash, permissions and topic permissions.
+    """Users in a dictionary: their hash, permissions and topic permissions; policies in another.
 
+    applied: the operator policy that RabbitMQ says applies, whichever it is.
     error: what every call raises.
     """
 
     def __init__(self) -> None:
         self.users: dict[str, tuple[str, dict[str, str], list[dict[str, str]]]] = {}
+        self.policies: dict[str, dict[str, Any]] = {}
+        self.applied: str | None = None
         self.error: ManagementError | None = None
 
     async def ensure_user(
@@ -41,6 +45,23 @@ class FakeManagement(Management):
         if self.error:
             raise self.error
         self.users.pop(username, None)
+
+    async def ensure_operator_policy(self, name: str, policy: dict[str, Any]) -> bool:
+        if self.error:
+            raise self.error
+        written = self.policies.get(name) != policy
+        self.policies[name] = policy
+        return written
+
+    async def delete_operator_policy(self, name: str) -> None:
+        if self.error:
+            raise self.error
+        self.policies.pop(name, None)
+
+    async def operator_policy_of(self, queue: str) -> str | None:
+        if self.error:
+            raise self.error
+        return self.applied or (queue if queue in self.policies else None)
 
 
 class FakeBrokers(Brokers):

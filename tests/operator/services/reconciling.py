@@ -7,7 +7,9 @@ from taskqueue_operator.domain.ladder import build_ladder
 from taskqueue_operator.services.children import Children
 from taskqueue_operator.services.counts import Counts
 from taskqueue_operator.services.credentials import Credentials
+from taskqueue_operator.services.dead_letters import DeadLetters
 from taskqueue_operator.services.dispatcher import Dispatcher
+from taskqueue_operator.services.letter_limits import LetterLimits
 from taskqueue_operator.services.requests import Requests
 from taskqueue_operator.services.status import StatusBoard
 from taskqueue_operator.services.task_writer import TaskWriter
@@ -50,6 +52,7 @@ class World:
         self.counts = Counts(
             self.cluster, self.board, lambda *_: None, lambda: NOW, lambda *_: None
         )
+        self.dead_letters = DeadLetters(self.cluster, self.brokers, self.board)
         self.queues = TaskQueues(
             brokers=self.brokers,
             credentials=Credentials(self.cluster, self.brokers),
@@ -62,6 +65,8 @@ class World:
             dispatcher=self.dispatcher,
             board=self.board,
             counts=self.counts,
+            dead_letters=self.dead_letters,
+            limits=LetterLimits(self.brokers),
             requests=self.requests,
             cluster_uid=CLUSTER,
         )

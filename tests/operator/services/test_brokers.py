@@ -11,8 +11,13 @@ from taskqueue_api.taskqueue import BrokerSpec
 from taskqueue_operator.broker.management import Management
 from taskqueue_operator.domain.broker_address import BrokerAddress
 from taskqueue_operator.domain.dispatching import QueueKey
-from taskqueue_operator.errors import ClusterError, ConfigurationError
-from taskqueue_operator.services.brokers import Brokers
+from taskqueue_operator.errors import (
+    ClusterError,
+    ConfigurationError,
+    ManagementRefusedError,
+    ManagementUnavailableError,
+)
+from taskqueue_operator.services.brokers import MANAGEMENT_PAUSE_SECONDS, Brokers
 from taskqueue_operator.settings import SecretKey
 from tests.operator.builders import ADDRESS, KEY, build_rng, build_secret
 from tests.operator.clock import settle
@@ -125,8 +130,23 @@ async def test_a_management_api_that_was_not_there_is_looked_for_anew(make: Make
     brokers = make(cluster)
     assert base(await brokers.management(ADDRESS)) == "http://rabbit.shop.svc:15672"
     cluster.add(SERVICE)
-    brokers.forget_management(ADDRESS)
+    brokers.forget_management(ADDRESS, ManagementRefusedError("no such user"))
     assert base(await brokers.management(ADDRESS)) == "https://rabbit.shop.svc:8443"
+    await brokers.close()
+
+
+async def test_a_management_api_that_did_not_answer_is_left_alone_for_a_moment(make: Make) -> None:
+    brokers = make()
+    await brokers.management(ADDRESS)
+    brokers.forget_management(ADDRESS, ManagementUnavailableError("no answer"))
+    await asyncio.sleep(MANAGEMENT_PAUSE_SECONDS / 2)
+    with pytest.raises(ManagementUnavailableError, match="no answer"):
+        await brokers.management(ADDRESS)
+    # What was not asked has not been silent again.
+    brokers.forget_management(ADDRESS, ManagementUnavailableError("no answer"))
+    await brokers.management(replace(ADDRESS, host="another"))
+    await asyncio.sleep(MANAGEMENT_PAUSE_SECONDS / 2)
+    await brokers.management(ADDRESS)
     await brokers.close()
 
 

@@ -47,6 +47,7 @@ async def test_everything_is_made_and_the_conditions_say_so(world: World) -> Non
         "BrokerReady": ("True", "Declared"),
         "WorkersReady": ("False", "WorkersStarting"),
         "WorkerCredentials": ("True", "DedicatedUser"),
+        "DeadLetterLimits": ("True", "QueueDefault"),
     }
     assert set(world.rabbit.queues) == {
         "taskqueue.unrouted",

@@ -17,6 +17,7 @@ from taskqueue_operator.errors import (
 )
 from taskqueue_operator.services.credentials import Credentials
 from taskqueue_operator.services.dispatcher import Dispatcher
+from taskqueue_operator.services.letter_limits import LetterLimits
 from taskqueue_operator.services.task_writer import TaskWriter
 from taskqueue_operator.services.teardown import PATIENCE, NotYetError, Teardown
 from tests.operator.builders import (
@@ -60,10 +61,11 @@ class World:
             on_trouble=lambda _key: None,
         )
         self.teardown = Teardown(
-            cluster=self.cluster,
-            brokers=self.brokers,
-            credentials=Credentials(self.cluster, self.brokers),
-            dispatcher=self.dispatcher,
+            self.cluster,
+            self.brokers,
+            Credentials(self.cluster, self.brokers),
+            LetterLimits(self.brokers),
+            self.dispatcher,
         )
 
     async def run(
@@ -246,7 +248,17 @@ async def test_a_user_that_cannot_be_deleted_is_waited_for_and_then_left(world: 
     await world.run(after=PATIENCE)
     assert world.left == set()
     assert world.told == ["BrokerObjectsLeft"]
-    assert f"user '{USER}' could not be deleted" in world.cluster.events[0][2]
+    assert (
+        f"user '{USER}' or the limits of dead letters could not be deleted"
+        in world.cluster.events[0][2]
+    )
+
+
+@pytest.mark.parametrize("policy", ["Delete", "DeleteIfEmpty", "Retain"])
+async def test_the_limits_of_dead_letters_go_with_it(world: World, policy: str) -> None:
+    world.brokers.api.policies = {DEAD: {}, "tqd.shop.other": {}}
+    await world.run(policy)
+    assert set(world.brokers.api.policies) == {"tqd.shop.other"}
 
 
 async def test_workers_that_shared_a_secret_have_no_user_to_delete(world: World) -> None:

@@ -1,0 +1,129 @@
+"""The numbers of dead letters, for status, metrics and Events."""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from taskqueue_api.names import dead_letter_queue
+from taskqueue_operator import metrics
+from taskqueue_operator.broker.link import Link
+from taskqueue_operator.cluster.client import ClusterClient
+from taskqueue_operator.domain.dead_letters import LetterCount, describe_letters, start_count
+from taskqueue_operator.domain.dispatching import QueueKey
+from taskqueue_operator.errors import (
+    BrokerError,
+    BrokerRefusedError,
+    ClusterError,
+    ClusterUnavailableError,
+    NamespaceTerminatingError,
+)
+from taskqueue_operator.services.brokers import Brokers
+from taskqueue_operator.services.status import StatusBoard
+
+EVERY_SECONDS = 15.0
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Entry:
+    """One TaskQueue. body: the object, for Events."""
+
+    body: Mapping[str, Any]
+    count: LetterCount
+
+
+class DeadLetters:
+    """Counts the dead letters of all TaskQueues, over the connections that are open anyway.
+
+    Where RabbitMQ cannot be asked, the last number stays.
+    """
+
+    def __init__(self, cluster: ClusterClient, brokers: Brokers, board: StatusBoard) -> None:
+        self._cluster = cluster
+        self._brokers = brokers
+        self._board = board
+        self._entries: dict[QueueKey, Entry] = {}
+
+    def queue_seen(self, key: QueueKey, body: Mapping[str, Any]) -> None:
+        """Count for this TaskQueue from now on."""
+        entry = self._entries.get(key)
+        if entry is None or entry.body["metadata"]["uid"] != body["metadata"]["uid"]:
+            stored = (body.get("status") or {}).get("deadLetters")
+            self._entries[key] = Entry(body, start_count(stored))
+        else:
+            entry.body = body
+
+    def queue_gone(self, key: QueueKey) -> None:
+        """Count no longer for this TaskQueue."""
+        if self._entries.pop(key, None) is not None:
+            metrics.DEAD_LETTERS.remove(*key)
+
+    async def run(self) -> None:
+        """Count, for ever."""
+        while True:
+            await asyncio.sleep(EVERY_SECONDS)
+            by_link: dict[Link, list[QueueKey]] = {}
+            for key in self._entries:
+                link = self._brokers.link_of(key)
+                if link is not None and link.connected.is_set():
+                    by_link.setdefault(link, []).append(key)
+            await asyncio.gather(*(self._count(link, keys) for link, keys in by_link.items()))
+
+    async def take(self, key: QueueKey, number: int) -> None:
+        """Take note of how many messages a TaskQueue's dead-letter queue holds."""
+        entry = self._entries.get(key)
+        if entry is None:
+            return
+        entry.count = entry.count.read(number)
+        if entry.count.number is not None:
+            self._board.dead_letters(key, entry.count.number)
+            metrics.DEAD_LETTERS.labels(*key).set(entry.count.number)
+        now = asyncio.get_running_loop().time()
+        if entry.count.is_news(now):
+            # Before the Event is posted: a reading may come meanwhile.
+            before, entry.count = entry.count, entry.count.tell(now)
+            if not await self._tell(key, entry.body, before.number or 0):
+                entry.count = entry.count.untell(before)
+
+    async def _count(self, link: Link, keys: list[QueueKey]) -> None:
+        """Read all queues of a connection, over one channel unless RabbitMQ closes it."""
+        left = list(keys)
+        try:
+            while left:
+                async with await link.open_channel() as channel:
+                    while left:
+                        key = left.pop()
+                        try:
+                            state = await channel.inspect(dead_letter_queue(*key))
+                        except BrokerRefusedError as error:
+                            # So it is when the node of a classic queue is down.
+                            self._missed(key, error)
+                            break
+                        if state is None:
+                            break  # it is declared anew by the next reconcile
+                        await self.take(key, state.ready)
+        except BrokerError as error:
+            logger.info("dead letters not counted: %s", error)
+
+    def _missed(self, key: QueueKey, error: BrokerError) -> None:
+        fields = {"namespace": key.namespace, "queue": key.name}
+        logger.info("dead letters not counted: %s", error, extra=fields)
+
+    async def _tell(self, key: QueueKey, body: Mapping[str, Any], number: int) -> bool:
+        """Post an Event; return whether there is no use in posting it again."""
+        message = describe_letters(key, number)
+        fields = {"namespace": key.namespace, "queue": key.name}
+        try:
+            await self._cluster.post_event(
+                body, warning=True, reason="DeadLetters", message=message
+            )
+        except NamespaceTerminatingError:
+            return True
+        except ClusterError as error:
+            logger.warning("Event not posted: %s", error, extra=fields)
+            return not isinstance(error, ClusterUnavailableError)
+        logger.warning("%s", message, extra=fields)
+        return True
