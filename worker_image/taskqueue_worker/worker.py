@@ -275,12 +275,14 @@ class Worker:
         if not await self._publications.follow(entry.message, settlement):
             self._inflight.forget(entry)
             return
+        if isinstance(settlement, Acknowledge) and not settlement.ended:
+            # The worker that runs it now may have lost this very message with its connection, or
+            # its life: then it came back here, and nobody else will ever take the Task over.
+            self._give_back(entry)
+            return
         for tag in entry.tags:
             self._broker.ack(tag)
-        if isinstance(settlement, Acknowledge) and not settlement.ended:
-            self._inflight.forget(entry)
-        else:
-            self._inflight.finish(entry)
+        self._inflight.finish(entry)
 
     async def _reject(self, message: BadMessage) -> None:
         delivery = message.delivery
