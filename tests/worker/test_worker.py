@@ -101,6 +101,23 @@ async def test_a_claim_without_a_write_is_not_started_once_its_message_is_lost(
     assert [job.uid for job in bench.runner.jobs] == ["another"]
 
 
+async def test_nor_is_it_when_the_message_comes_back_meanwhile(bench: Bench) -> None:
+    # Another worker may have had it in between, run its Task and been lost too.
+    claimed = Claimed(Attempt(TaskUid("uid-1"), 0, 1, NOW, ME), announced=False, path=Path.PLAIN)
+    bench.attempts.claims = [claimed]
+    bench.attempts.answers.clear()
+    bench.deliver(1)
+    await asyncio.sleep(0)
+    bench.broker.session = 2
+    bench.worker.lost(1)
+    bench.deliver(1, session=2, redelivered=True)
+    bench.attempts.answers.set()
+    await bench.settled()
+    assert bench.runner.jobs == []
+    assert bench.attempts.released == [claimed]
+    assert bench.broker.returned == [Tag(2, 1)]
+
+
 async def test_a_concluded_task_is_only_settled(bench: Bench) -> None:
     bench.attempts.claims = [Settled(DeadLetter(failure("E", "m")))]
     bench.deliver(1)

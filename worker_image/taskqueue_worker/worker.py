@@ -196,8 +196,9 @@ class Worker:
         if not isinstance(claim, Claimed):
             self._spawn(self._settle(entry, claim.settlement))
             return
-        if not claim.announced and (self._draining or not entry.tags):
-            # Nothing says yet that it is ours, and without its message it may be another's.
+        if not claim.announced and (self._draining or message.delivery.tag not in entry.tags):
+            # Nothing says yet that it is ours, and without the message that was judged it may be
+            # another's, or have been: also when that came back to us meanwhile.
             self._attempts.release(claim)
             self._give_back(entry)
             return
