@@ -108,6 +108,23 @@ async def test_a_claim_without_a_write_is_not_started_once_its_message_is_lost(
     assert [job.uid for job in bench.runner.jobs] == ["another"]
 
 
+async def test_nor_is_it_when_the_message_comes_back_meanwhile(bench: Bench) -> None:
+    # Another worker may have had it in between, run its Task and been lost too.
+    claimed = Claimed(Attempt(TaskUid("uid-1"), 0, 1, NOW, ME), announced=False, path=Path.PLAIN)
+    bench.attempts.claims = [claimed]
+    bench.attempts.answers.clear()
+    bench.deliver(1)
+    await asyncio.sleep(0)
+    bench.broker.session = 2
+    bench.worker.lost(1)
+    bench.deliver(1, session=2, redelivered=True)
+    bench.attempts.answers.set()
+    await bench.settled()
+    assert bench.runner.jobs == []
+    assert bench.attempts.released == [claimed]
+    assert bench.broker.returned == [Tag(2, 1)]
+
+
 async def test_a_concluded_task_is_only_settled(bench: Bench) -> None:
     bench.attempts.claims = [Settled(DeadLetter(failure("E", "m")))]
     bench.deliver(1)
@@ -127,20 +144,25 @@ async def test_a_held_task_is_kept_and_leaves_the_slot_free(bench: Bench) -> Non
     assert bench.broker.returned == []
 
 
-async def test_a_message_that_may_be_needed_again_is_not_taken_for_done(bench: Bench) -> None:
-    # A late outcome is refused since another worker runs it; and that one is lost later.
+async def test_a_message_that_may_be_needed_again_is_given_back(bench: Bench) -> None:
+    # The broker lost us, another worker took the Task over and was lost in its turn: so the
+    # message came back while we ran it. Our outcome is refused, since the Task is the other's.
     bench.attempts.settlements = [Acknowledge(ended=False)]
-    bench.runner.go.set()
     bench.deliver(1)
+    await bench.runner.started.wait()
+    bench.broker.session = 2
+    bench.worker.lost(1)
+    bench.deliver(1, session=2, redelivered=True)
+    bench.runner.go.set()
     await bench.settled()
-    assert bench.broker.acked == [Tag(1, 1)]
-    bench.deliver(2, redelivered=True)
+    assert (bench.broker.acked, bench.broker.returned) == ([], [Tag(2, 1)])
+    bench.deliver(2, session=2, redelivered=True)
     await bench.settled()
     assert len(bench.runner.jobs) == 2
-    assert bench.broker.acked == [Tag(1, 1), Tag(1, 2)]
-    bench.deliver(3, redelivered=True)  # that one had ended
+    assert bench.broker.acked == [Tag(2, 2)]
+    bench.deliver(3, session=2, redelivered=True)  # that one had ended
     assert len(bench.runner.jobs) == 2
-    assert bench.broker.acked[2:] == [Tag(1, 3)]
+    assert bench.broker.acked[1:] == [Tag(2, 3)]
 
 
 async def test_a_foreign_message_is_set_aside(bench: Bench) -> None:

@@ -25,7 +25,11 @@ _TRACE_HEADER = "traceparent"
 
 @dataclass(frozen=True)
 class Acknowledge:
-    """Nothing but the acknowledgement. ended: whether the message can never be needed again."""
+    """Nothing but the acknowledgement.
+
+    ended: whether the message can never be needed again; otherwise it is given back, not
+        acknowledged.
+    """
 
     ended: bool = True
 

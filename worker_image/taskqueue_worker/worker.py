@@ -209,11 +209,15 @@ class Worker:
         if not isinstance(claim, Claimed):
             self._spawn(self._settle(entry, claim.settlement))
             return
-        if not claim.announced and (self._draining or not entry.tags):
-            # Nothing says yet that it is ours, and without its message it may be another's.
+        if not claim.announced and (self._draining or message.delivery.tag not in entry.tags):
+            # Nothing says yet that it is ours, and without the message that was judged it may be
+            # another's, or have been: also when that came back to us meanwhile.
             self._attempts.release(claim)
             self._give_back(entry)
             return
+        await self._run_claimed(entry, message, claim)
+
+    async def _run_claimed(self, entry: Entry, message: TaskMessage, claim: Claimed) -> None:
         job = self._job(
             message.delivery,
             message.payload,
@@ -305,12 +309,14 @@ class Worker:
         if not await self._publications.follow(entry.message, settlement):
             self._inflight.forget(entry)
             return
+        if isinstance(settlement, Acknowledge) and not settlement.ended:
+            # The worker that runs it now may have lost this very message with its connection, or
+            # its life: then it came back here, and nobody else will ever take the Task over.
+            self._give_back(entry)
+            return
         for tag in entry.tags:
             self._broker.ack(tag)
-        if isinstance(settlement, Acknowledge) and not settlement.ended:
-            self._inflight.forget(entry)
-        else:
-            self._inflight.finish(entry)
+        self._inflight.finish(entry)
 
     async def _reject(self, message: BadMessage) -> None:
         delivery = message.delivery

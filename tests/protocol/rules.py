@@ -1,0 +1,67 @@
+"""The CEL rules of a Task's status, as the CustomResourceDefinition has them, run as Python.
+
+The rules are read from the models, not copied, so that a rule that is taken away there is missing
+here too. Only the part of CEL that they use is understood; a test holds this against the rows
+that the end-to-end suite tries on a real API server.
+"""
+
+import re
+from collections.abc import Mapping
+from functools import cache
+from types import CodeType
+from typing import Any
+
+from pydantic import ValidationError
+
+from taskqueue_api.task import TaskStatus
+
+_TERNARY = re.compile(r"\((has\([\w.]+\)) \? ([^():?]+) : ([^():?]+)\)")
+_HAS = re.compile(r"has\((self|oldSelf)\.(\w+)\)")
+_FIELD = re.compile(r"\b(self|oldSelf)((?:\.\w+)+)")
+_NOT = re.compile(r"!(?!=)")
+
+
+def status_fault(old: Mapping[str, Any], new: Mapping[str, Any]) -> str | None:
+    """Return what the API server says against a change of a status; None: it is stored."""
+    try:
+        TaskStatus.model_validate(new)
+    except ValidationError as error:
+        return str(error)
+    for code, message in _rules():
+        if not _holds(code, old, new):
+            return message
+    return None
+
+
+def translate(expression: str) -> str:
+    """Return a CEL expression as one of Python."""
+    text = _TERNARY.sub(r"(\2 if \1 else \3)", expression)
+    text = _HAS.sub(r"('\2' in \1)", text)
+    text = _FIELD.sub(lambda found: found[1] + _subscripts(found[2]), text)
+    return _NOT.sub("not ", text).replace("&&", "and").replace("||", "or")
+
+
+def _subscripts(path: str) -> str:
+    return "".join(f"['{field}']" for field in path[1:].split("."))
+
+
+def forget_rules() -> None:
+    """Read the rules again."""
+    _rules.cache_clear()
+
+
+@cache
+def _rules() -> tuple[tuple[CodeType, str], ...]:
+    listed: Any = TaskStatus.model_config["json_schema_extra"]
+    return tuple(
+        (compile(translate(rule["rule"]), rule["rule"], "eval"), rule["message"])
+        for rule in listed["x-kubernetes-validations"]
+    )
+
+
+def _holds(code: CodeType, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    try:
+        # The text is our own, from the models.
+        return bool(eval(code, {"__builtins__": {}, "self": new, "oldSelf": old}))  # noqa: S307
+    except KeyError:
+        return False  # CEL takes a field that is not there for an error, and refuses

@@ -1,0 +1,25 @@
+"""The protocol in every order of its steps, with faults between any two of them."""
+
+import pytest
+
+from taskqueue_operator import app
+from tests.protocol import operators
+from tests.protocol.explorer import Found, explore
+from tests.protocol.scenarios import SCENARIOS
+from tests.protocol.world import EPOCH, to_millis
+
+
+def describe(found: Found) -> str:
+    """Return what is wrong and how it comes to that."""
+    return "\n".join([str(found.violation), *found.trace])
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_every_order_ends_well(name: str) -> None:
+    found = explore(SCENARIOS[name])
+    assert found.violation is None, describe(found)
+    assert found.ends
+
+
+def test_the_model_starts_an_operator_with_the_real_margin() -> None:
+    assert to_millis(EPOCH + app.START_MARGIN) == operators.START_MARGIN
