@@ -91,6 +91,7 @@ def test_each_outcome_has_its_own_age(space: Space) -> None:
     space.wait_gone("Task", "bad")
     assert deleted(space, "aged", "age") == 2
     counts = {"pending": 0, "running": 0, "retrying": 0, "succeeded": 0, "failed": 0}
+    counts["cancelled"] = 0
     space.wait(
         "the counts are right again",
         lambda: space.get("TaskQueue", "aged")["status"]["tasks"] == counts,
@@ -279,10 +280,7 @@ def test_history_can(kubectl: Kubectl, history: dict[str, Any]) -> None:
     assert stored["gitOps"] == history.get("gitOps", False)
 
 
-def test_ttl_cannot_be_changed(refusal: Refusal, kubectl: Kubectl) -> None:
-    document = task("fixed", "emails", ttlAfterFinished="1h")
-    kubectl.apply([document])
-    said = refusal(edited(document, {"spec.ttlAfterFinished": "2h"}))
-    assert "must not be changed: a Task's spec is immutable" in said
+def test_ttl_is_shown(kubectl: Kubectl) -> None:
+    kubectl.apply([task("fixed", "emails", ttlAfterFinished="1h")])
     row = kubectl.run("get", "tqt", "fixed", "-o", "wide", "--no-headers").split()
     assert "1h" in row
