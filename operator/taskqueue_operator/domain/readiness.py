@@ -10,6 +10,9 @@ BROKER_READY = "BrokerReady"
 WORKERS_READY = "WorkersReady"
 WORKER_CREDENTIALS = "WorkerCredentials"
 
+SCALED_TO_ZERO = "ScaledToZero"
+"""Reason where no workers are wanted: all is as asked, and yet nothing runs."""
+
 _POD_MESSAGE_MAX = 400
 
 
@@ -34,6 +37,8 @@ def decide_workers_ready(
     deployment: the object as last seen.
     pods: the worker pods; may be empty when all is well.
     """
+    if desired == 0:
+        return Finding("True", SCALED_TO_ZERO, "no workers are wanted: spec.workers.replicas is 0")
     status = deployment.get("status", {})
     ready = status.get("readyReplicas", 0)
     updated = status.get("updatedReplicas", 0)
@@ -99,7 +104,16 @@ def build_conditions(
     faults = [finding for finding in (broker, credentials, workers) if finding.status == "False"]
     # Workers that share the Secret run all the same: that condition warns, it does not stop.
     faults = [finding for finding in faults if finding.reason != "SharedSecret"]
-    ready = faults[0] if faults else Finding("True", "Ready", "the queue takes and runs Tasks")
+    if faults:
+        ready = faults[0]
+    elif workers.reason == SCALED_TO_ZERO:
+        ready = Finding(
+            "True",
+            SCALED_TO_ZERO,
+            "the queue takes Tasks, and nothing runs them until spec.workers.replicas is raised",
+        )
+    else:
+        ready = Finding("True", READY, "the queue takes and runs Tasks")
     findings = {
         READY: ready,
         BROKER_READY: broker,

@@ -6,6 +6,7 @@ import pytest
 
 from taskqueue_api.conditions import MESSAGE_MAX
 from taskqueue_operator.domain.readiness import (
+    SCALED_TO_ZERO,
     Finding,
     build_conditions,
     decide_workers_ready,
@@ -21,6 +22,7 @@ REFUSED = Finding("False", "AuthenticationFailed", "wrong password")
 SHARED = Finding("False", "SharedSecret", "shared")
 NO_USER = Finding("False", "ManagementRefused", "no administrator")
 UNCHECKED = Finding("Unknown", "BrokerNotReady", "not checked")
+NONE_WANTED = Finding("True", SCALED_TO_ZERO, "none")
 STARTING = Finding("False", "WorkersStarting", "0 of 2")
 
 
@@ -163,8 +165,17 @@ def test_workers_are_ready_when_all_wanted_ones_are_up_to_date(
     assert finding.message.startswith(expected[2])
 
 
-def test_no_workers_wanted_and_none_there_is_ready() -> None:
-    assert decide_workers_ready(0, deployment(desired=0, ready=0, updated=0), []).ok
+@pytest.mark.parametrize(
+    "found",
+    [deployment(desired=0, ready=0, updated=0), deployment(REPLICA_FAILURE, ready=1)],
+    ids=["none there", "some still there"],
+)
+def test_no_workers_wanted_is_ready_and_says_that_nothing_runs(found: dict[str, Any]) -> None:
+    workers = decide_workers_ready(0, found, [build_pod(**UNSCHEDULABLE)])
+    assert (workers.status, workers.reason) == ("True", SCALED_TO_ZERO)
+    ready = build_conditions(1, BROKER, CREDENTIALS, workers)[0]
+    assert (ready.status, ready.reason) == ("True", SCALED_TO_ZERO)
+    assert "nothing runs them until spec.workers.replicas is raised" in ready.message
 
 
 @pytest.mark.parametrize(
@@ -194,6 +205,13 @@ def test_no_workers_wanted_and_none_there_is_ready() -> None:
             id="a shared Secret hides no fault",
         ),
         pytest.param({"credentials": UNCHECKED}, "True", "Ready", id="unknown is no fault"),
+        pytest.param({"workers": NONE_WANTED}, "True", SCALED_TO_ZERO, id="no workers wanted"),
+        pytest.param(
+            {"broker": REFUSED, "workers": NONE_WANTED},
+            "False",
+            "AuthenticationFailed",
+            id="no workers wanted, and a fault",
+        ),
     ],
 )
 def test_ready_is_the_first_fault(changes: dict[str, Finding], status: str, reason: str) -> None:
