@@ -44,6 +44,7 @@ def decide_workers_ready(
     updated = status.get("updatedReplicas", 0)
     if is_rolled_out(desired, deployment):
         return Finding("True", "WorkersReady", f"{ready} of {desired} workers are ready")
+    pods = [pod for pod in pods if _is_staying(pod)]
     fault = find_pod_fault(pods)
     if fault and ready >= desired:
         return Finding(
@@ -56,7 +57,8 @@ def decide_workers_ready(
             return Finding("False", "PodsRefused", str(condition.get("message", "")))
     if ready >= desired:
         return Finding("True", "RollingOut", f"{updated} of {desired} workers are up to date")
-    hint = f"; `kubectl describe pod {_first_name(pods)}` tells what it waits for" if pods else ""
+    name = find_starting_pod(pods)
+    hint = f"; `kubectl describe pod {name}` tells what it waits for" if name else ""
     return Finding("False", "WorkersStarting", f"{ready} of {desired} workers are ready{hint}")
 
 
@@ -86,8 +88,27 @@ def find_pod_fault(pods: Sequence[Mapping[str, Any]]) -> tuple[str, str] | None:
     return None
 
 
-def _first_name(pods: Sequence[Mapping[str, Any]]) -> str:
-    return min(str(pod["metadata"]["name"]) for pod in pods)
+def find_starting_pod(pods: Sequence[Mapping[str, Any]]) -> str | None:
+    """Return the name of a pod that is not ready yet: one of the newest; None: all are ready."""
+    starting = [
+        (str(pod["metadata"].get("creationTimestamp", "")), str(pod["metadata"]["name"]))
+        for pod in pods
+        if not _is_ready(pod)
+    ]
+    # The newest pods are those of the newest ReplicaSet.
+    newest = max((created for created, _ in starting), default="")
+    return min((name for created, name in starting if created == newest), default=None)
+
+
+def _is_staying(pod: Mapping[str, Any]) -> bool:
+    """Return whether a pod is neither being deleted nor over, and so could still become ready."""
+    over = pod.get("status", {}).get("phase") in ("Succeeded", "Failed")
+    return not over and "deletionTimestamp" not in pod["metadata"]
+
+
+def _is_ready(pod: Mapping[str, Any]) -> bool:
+    conditions = pod.get("status", {}).get("conditions", [])
+    return any(one.get("type") == "Ready" and one.get("status") == "True" for one in conditions)
 
 
 def _container_message(container: Mapping[str, Any], waiting: Mapping[str, Any]) -> str:
