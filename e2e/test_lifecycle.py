@@ -29,6 +29,7 @@ def test_examples_end_as_they_say(space: Space) -> None:
     assert tasks["word-count"]["status"]["result"]["words"] == 9
     assert len(tasks["checksum"]["status"]["result"]["sha256"]) == 64
     assert tasks["sleep"]["status"]["result"] == {"slept": 1}
+    assert tasks["greet"]["status"]["result"] == {"greeting": "Hello, Ada!"}
     assert tasks["fails-on-purpose"]["status"]["error"]["type"] == "RuntimeError"
 
 
