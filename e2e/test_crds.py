@@ -252,6 +252,12 @@ def test_wrong_taskqueue_is_refused(
             id="bad handler name",
         ),
         pytest.param(
+            {"spec.handler": "send\nmail"},
+            "spec.handler",
+            "must be a handler's name: letters, digits, '_', '-' and '.'",
+            id="line break in the handler name",
+        ),
+        pytest.param(
             {"spec.handler": ""}, "spec.handler", "should be at least 1 chars long", id="no name"
         ),
         pytest.param(
