@@ -235,6 +235,12 @@ def test_columns_and_selectors_point_at_fields_that_exist(kind: Any) -> None:
     for path in paths:
         if path.startswith((".spec", ".status")):
             assert resolve(schema, path.partition("[?")[0])
+    assert all(column["description"] for column in version["additionalPrinterColumns"])
+
+
+def test_the_wide_columns_of_a_task_say_how_it_failed() -> None:
+    columns = {column.name: column.json_path for column in TASK.columns}
+    assert (columns["Error"], columns["Message"]) == (".status.error.type", ".status.error.message")
 
 
 def test_the_scale_subresource_points_at_fields_that_exist() -> None:
