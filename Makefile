@@ -10,7 +10,7 @@ E2E := echo "== end-to-end tests, side by side" \
 	&& $(BIN)/python -m pytest e2e -m "not disruptive" --numprocesses 5 --dist worksteal \
 	&& echo "== end-to-end tests that break what others need" \
 	&& $(BIN)/python -m pytest e2e -m disruptive
-CRD_FOLDERS := crds charts/taskqueue-operator/files/crds
+GENERATED := crds charts/taskqueue-operator/files/crds docs/reference.md
 
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-down test test-fast e2e lint generate lock images cluster-up cluster-down
@@ -41,10 +41,10 @@ lint: $(READY) ## Check style, types, layers, and that generated files are fresh
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
-	@$(BIN)/python -m taskqueue_api.generate --check $(CRD_FOLDERS)
+	@$(BIN)/python -m taskqueue_api.generate --check $(GENERATED)
 
-generate: $(READY) ## Write the CustomResourceDefinitions and the chart's copy from the models
-	@$(BIN)/python -m taskqueue_api.generate $(CRD_FOLDERS)
+generate: $(READY) ## Write the CustomResourceDefinitions, the chart's copy and docs/reference.md from the models
+	@$(BIN)/python -m taskqueue_api.generate $(GENERATED)
 
 lock: $(READY) ## Resolve the versions anew and lock them with their hashes
 	@$(BIN)/python requirements/lock.py

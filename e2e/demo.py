@@ -71,6 +71,7 @@ def up() -> None:
         raise DemoError(explain(demo, unexpected))
     print("To look around:\n")
     print(f"  export KUBECONFIG={KUBECONFIG} PATH={BIN}:$PATH")
+    print(f"  kubectl get tq,tasks -n {DEMO_NAMESPACE}")
 
 
 def down() -> None:

@@ -136,8 +136,8 @@ class Space:
             describe=lambda: f"{what}: not so in {self.name}\n{self.diagnose()}",
         )
 
-    def wait_queue(self, name: str, reason: str = "Ready", generation: int = 0) -> Object:
-        """Return a TaskQueue as soon as its Ready condition has a reason.
+    def wait_queue(self, name: str, reason: str = "", generation: int = 0) -> Object:
+        """Return a TaskQueue as soon as its Ready condition has a reason; default: it is true.
 
         generation: the least that the condition must be about.
         """
@@ -147,9 +147,10 @@ class Space:
             ready = condition_of(body, "Ready")
             wanted = max(generation, body["metadata"]["generation"])
             seen = ready.get("observedGeneration", 0) >= wanted
-            return body if seen and ready.get("reason") == reason else None
+            same = ready.get("reason") == reason if reason else ready.get("status") == "True"
+            return body if seen and same else None
 
-        return self.wait(f"TaskQueue '{name}' is '{reason}'", found)
+        return self.wait(f"TaskQueue '{name}' is '{reason or 'Ready'}'", found)
 
     def wait_task(self, name: str, phase: str = "") -> Object:
         """Return a Task as soon as it is in a phase; default: finished, one way or the other."""

@@ -1,5 +1,6 @@
 """What bad payloads, handlers and messages get: a clear error, and the worker goes on."""
 
+import json
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -15,6 +16,7 @@ from e2e.space import Space, condition_of, error_of, message_of
 from e2e.system import ask_pod, name_of, parse_log, read_metric, restarts_of
 from taskqueue_api.messages import TaskHeaders
 from taskqueue_api.names import UNROUTED_QUEUE
+from taskqueue_api.nesting import NESTING_MAX
 from taskqueue_api.task import PAYLOAD_MAX_BYTES, RESULT_MAX_BYTES
 
 PYTHON, PROGRAM = "python", "program"
@@ -181,6 +183,29 @@ def test_payload_over_32_kib_fails_before_it_is_published(shared: Space) -> None
     event = shared.wait("an Event", lambda: shared.events("PayloadTooLarge"))[0]
     assert event["involvedObject"]["name"] == name_of(body)
     assert error_of(run(shared, PYTHON, "raise", payload="ä" * letters))[0] == "LookupError"
+
+
+def test_payload_may_be_as_deep_as_it_may(shared: Space) -> None:
+    payload: Any = []
+    for _ in range(NESTING_MAX - 1):
+        payload = [payload]
+    assert run(shared, PYTHON, "echo", payload=payload)["status"]["result"] == payload
+
+
+def test_payload_nested_too_deeply_fails_and_others_go_on(space: Space) -> None:
+    space.apply(space.scenario_queue("deep"))
+    space.wait_queue("deep")
+    # With kubectl alone: Python's decoder gives up long before the API server.
+    for levels in (NESTING_MAX + 1, 600, 9_990):
+        name, payload = f"deep-{levels}", "[" * levels + "]" * levels
+        document = json.dumps(task(name, "deep", payload="PAYLOAD"))
+        space.kubectl.run("create", "-f", "-", stdin=document.replace('"PAYLOAD"', payload))
+        space.kubectl.run("wait", "--for=condition=Finished", f"task/{name}", "--timeout=60s")
+        error = space.kubectl.run("get", "task", name, "-o", "jsonpath={.status.error}")
+        assert json.loads(error)["type"] == "PayloadTooDeep"
+        assert "on more than 100 levels" in error
+    space.apply(task("flat", "deep"))
+    assert space.wait_task("flat")["status"]["phase"] == "Succeeded"
 
 
 def test_timeout_above_that_of_the_taskqueue_fails(shared: Space) -> None:

@@ -10,7 +10,7 @@ import pytest
 from e2e.api import Object
 from e2e.manifests import secret, task
 from e2e.node import node, paths
-from e2e.space import Space, condition_of, count_runs
+from e2e.space import Space, condition_of, count_runs, message_of
 from e2e.system import name_of
 
 CHILDREN = {
@@ -30,6 +30,7 @@ def test_replicas_follow_the_spec(space: Space) -> None:
         space.wait_workers("scaled", count)
         space.wait(f"the status shows {count} workers", partial(shows_workers, space, count))
         space.wait(f"{count} consume", partial(has_consumers, space, count))
+    assert "nothing runs them" in message_of(space.wait_queue("scaled", "ScaledToZero"))
     assert space.get("TaskQueue", "scaled")["status"]["workers"]["selector"]
 
 

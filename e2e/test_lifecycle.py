@@ -30,6 +30,7 @@ def test_examples_end_as_they_say(space: Space) -> None:
     assert len(tasks["checksum"]["status"]["result"]["sha256"]) == 64
     assert tasks["reverse"]["status"]["result"] == {"text": "lanac a ,nalp a ,nam A"}
     assert tasks["sleep"]["status"]["result"] == {"slept": 1}
+    assert tasks["greet"]["status"]["result"] == {"greeting": "Hello, Ada!"}
     assert tasks["fails-on-purpose"]["status"]["error"]["type"] == "RuntimeError"
 
 

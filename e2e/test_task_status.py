@@ -230,7 +230,8 @@ def test_tasks_can_be_selected_by_queue_handler_and_phase(kubectl: Kubectl, stag
         pytest.param(["tasks"], "NAME QUEUE HANDLER STATUS ATTEMPTS DURATION AGE", id="tasks"),
         pytest.param(
             ["tqt", "-o", "wide"],
-            "NAME QUEUE HANDLER STATUS ATTEMPTS DURATION AGE WORKER NEXT FINISHED TTL REASON ERROR",
+            "NAME QUEUE HANDLER STATUS ATTEMPTS DURATION AGE WORKER NEXT FINISHED TTL DISPATCH "
+            "ERROR MESSAGE",
             id="tasks, wide",
         ),
         pytest.param(
@@ -258,7 +259,7 @@ def test_columns_show_how_a_task_failed(kubectl: Kubectl, stage: Stage) -> None:
     name = stage.put(FAILED)["metadata"]["name"]
     row = kubectl.run("get", "tqt", name, "-o", "wide", "--no-headers").split()
     assert row[:5] == [name, "nowhere", "echo", "Failed", "2"]
-    assert row[-3:] == ["p", TIME, "'x'"]
+    assert row[-4:] == ["p", TIME, "KeyError", "'x'"]
 
 
 def test_both_kinds_are_in_one_category(kubectl: Kubectl, stage: Stage) -> None:

@@ -1,7 +1,10 @@
-"""Commands of the documentation say what the code does."""
+"""What the documents say is what the code does."""
 
+import ast
 import json
+import re
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +12,7 @@ from e2e.demo import SYSTEM_NAMESPACE
 from e2e.docs import read_command
 from e2e.system import RABBITMQ
 from taskqueue_api import names
+from taskqueue_worker.runners import Job, describe_job
 
 
 def run_as_shown(command: str) -> list[str]:
@@ -41,3 +45,55 @@ def test_the_redrive_moves_from_the_dead_letters_to_the_queue_and_ends() -> None
 def test_a_command_that_is_not_there_is_said() -> None:
     with pytest.raises(LookupError, match="0 commands with 'no such thing'"):
         read_command("dead-letters.md", "no such thing")
+
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("operator/taskqueue_operator", "worker_image/taskqueue_worker")
+
+NO_REASONS = {
+    # Of Kubernetes, of Python, or our own values that no status shows.
+    "ApiServerUnavailable",
+    "BearerToken",
+    "BeingDeleted",
+    "ContainerCreating",
+    "DeleteIfEmpty",
+    "FallbackToLogsOnError",
+    "FixedReplicas",
+    "HandlersSettings",
+    "IfNotPresent",
+    "NamespaceTerminating",
+    "PodInitializing",
+    "ReplicaFailure",
+    "RoleBinding",
+    "RollingUpdate",
+    "RuntimeDefault",
+    "ServiceAccount",
+}
+"""Texts in CamelCase that are no reason of a condition or Event, and no type of an error."""
+
+
+def find_reasons() -> set[str]:
+    """Return the texts of several words in CamelCase, but for the names of classes of ours."""
+    found, classes = set(), set()
+    for package in PACKAGES:
+        for path in (ROOT / package).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.ClassDef):
+                    classes.add(node.name)
+                elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                    found.add(node.value)
+    reasons = {text for text in found if re.fullmatch(r"([A-Z][a-z]+){2,}", text)}
+    return reasons - classes - NO_REASONS
+
+
+def test_every_reason_and_error_type_is_explained() -> None:
+    explained = set(re.findall(r"\w+", (ROOT / "docs/conditions.md").read_text(encoding="utf-8")))
+    reasons = find_reasons()
+    assert {"QueueKept", "ScaledToZero", "InvalidPayload"} <= reasons
+    assert reasons - explained == set()
+
+
+def test_every_variable_of_a_program_is_explained() -> None:
+    job = Job("echo", b"", 1.0, "uid", 1, "shop", "name", "emails")
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert {name for name in describe_job(job) if f"`TASK_{name.upper()}`" not in readme} == set()

@@ -1,16 +1,21 @@
 """What the demo expects of its examples, and how it judges what became of them."""
 
+import importlib
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from e2e.examples import (
+    EXAMPLES,
     FAILS_ON_PURPOSE,
     find_unexpected,
     find_unsettled,
     is_finished,
     read_examples,
 )
+from taskqueue_worker.sdk import Registry
 
 ERROR = {"type": "KeyError", "message": "'text'"}
 
@@ -108,3 +113,25 @@ def test_another_worker_build_rolls_the_workers_out() -> None:
         if document["kind"] == "TaskQueue":
             template = document["spec"]["workers"]["template"]
             assert template["annotations"] == {"build": "abc"}
+
+
+def test_the_module_of_the_own_code_example_has_the_handler_of_its_task(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The demo and the end-to-end tests apply it; here its parts are held together.
+    (config,) = read_example("own-code/module.yaml")
+    (queue,) = read_example("own-code/taskqueue.yaml")
+    (task,) = read_example("own-code/greet.yaml")
+    module = queue["spec"]["workers"]["handlers"]["python"]["module"]
+    assert queue["spec"]["workers"]["template"]["volumes"][0]["configMap"] == config["metadata"]
+    registry = Registry()
+    monkeypatch.setattr("taskqueue_worker.sdk.REGISTRY", registry)
+    (tmp_path / f"{module}.py").write_text(config["data"][f"{module}.py"], encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    importlib.import_module(module)
+    model = registry.handlers[task["spec"]["handler"]].model
+    assert model.model_validate(task["spec"]["payload"])
+
+
+def read_example(path: str) -> list[dict[str, Any]]:
+    return list(yaml.safe_load_all((EXAMPLES / path).read_text(encoding="utf-8")))

@@ -85,14 +85,19 @@ QueueName = NewType("QueueName", str)
 """Name of a queue in RabbitMQ (not of a TaskQueue)."""
 
 
+WORK_PREFIX = "tq."
+DEAD_LETTER_PREFIX = "tqd."
+DELAY_PREFIX = "taskqueue.delay."
+
+
 def work_queue(namespace: str, taskqueue: str) -> QueueName:
     """Return the RabbitMQ queue that holds a TaskQueue's waiting Tasks; also its routing key."""
-    return QueueName(f"tq.{namespace}.{taskqueue}")
+    return QueueName(f"{WORK_PREFIX}{namespace}.{taskqueue}")
 
 
 def dead_letter_queue(namespace: str, taskqueue: str) -> QueueName:
     """Return the RabbitMQ queue that holds a TaskQueue's dead letters; also its routing key."""
-    return QueueName(f"tqd.{namespace}.{taskqueue}")
+    return QueueName(f"{DEAD_LETTER_PREFIX}{namespace}.{taskqueue}")
 
 
 def control_queue(namespace: str, taskqueue: str, instance: str) -> QueueName:
@@ -119,7 +124,7 @@ def delay_level(level: int) -> str:
 
     The queue of level n keeps a message for DELAY_UNIT * 2**n, and hands it to level n - 1.
     """
-    return f"taskqueue.delay.{level:02}"
+    return f"{DELAY_PREFIX}{level:02}"
 
 
 DELAY_EXCHANGE = delay_level(DELAY_LEVELS - 1)

@@ -31,6 +31,7 @@ def _only_for(kinds: str, *fields: str) -> Rule:
         f"self.type in [{listed}] || ({unset})",
         f'"{names} must not be set when type is \'" + self.type + "\'"',
         shows_value=True,
+        fallback=f"{names} must be set only when type is {' or '.join(kinds.split())}",
     )
 
 

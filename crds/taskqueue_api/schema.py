@@ -3,6 +3,7 @@
 `Model` is the base of everything in the API; the helpers attach CEL rules and list types.
 """
 
+import re
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -30,20 +31,26 @@ class Rule:
     expression: CEL over `self` and, for transitions, `oldSelf`.
     message: what must hold. With `shows_value`, it is itself a CEL expression of type string,
         so that it can quote the value.
+    fallback: with `shows_value`, the sentence where the value cannot be quoted, since it has line
+        breaks; default: the expression's first text, without the quotation that it leads up to.
     """
 
     expression: str
     message: str
     shows_value: bool = False
+    fallback: str = ""
+
+    @property
+    def sentence(self) -> str:
+        """What must hold, without the value."""
+        if not self.shows_value or self.fallback:
+            return self.fallback or self.message
+        return re.sub(r"[,:]( not)? '$", "", self.message.split('"')[1])
 
     def to_schema(self) -> dict[str, str]:
         """Return the rule as an entry of `x-kubernetes-validations`."""
-        key = "messageExpression" if self.shows_value else "message"
-        schema = {"rule": self.expression, key: self.message}
-        if self.shows_value:
-            # Shown when messageExpression itself fails.
-            schema["message"] = "the value is not allowed here"
-        return schema
+        schema = {"rule": self.expression, "message": self.sentence}
+        return schema | ({"messageExpression": self.message} if self.shows_value else {})
 
 
 def rules(*items: Rule) -> dict[str, Any]:

@@ -123,7 +123,7 @@ class TaskSpec(Model):
     ] = Field(description="Name of the handler that runs it, as the worker's code registers it.")
     payload: JsonValue = Field(
         default=None,
-        description="Any JSON value, at most 32 KiB, given to the handler.",
+        description="Any JSON value, at most 32 KiB and 100 levels deep, given to the handler.",
     )
     priority: Annotated[int, Field(ge=0, le=9)] = Field(
         default=TASKS_PRIORITY_DEFAULT,

@@ -63,8 +63,20 @@ class BrokerSpec(Model):
 class QueueSpec(Model):
     """How RabbitMQ keeps the queue."""
 
-    type: Literal["Quorum", "Classic"] = Field(
-        default="Quorum", description="`Quorum` is replicated; `Classic` lives on one node."
+    type: Annotated[
+        Literal["Quorum", "Classic"],
+        Field(
+            json_schema_extra=rules(
+                Rule(
+                    "self == oldSelf",
+                    "must not be changed: create another TaskQueue for another type of queue",
+                )
+            )
+        ),
+    ] = Field(
+        default="Quorum",
+        description="`Quorum` is replicated; `Classic` lives on one node. It cannot be changed, "
+        "since RabbitMQ cannot change it either.",
     )
 
 

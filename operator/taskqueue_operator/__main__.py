@@ -5,6 +5,7 @@ import sys
 
 from pydantic import ValidationError
 
+from taskqueue_api.nesting import allow_deep_json
 from taskqueue_operator.app import run
 from taskqueue_operator.errors import OperatorError
 from taskqueue_operator.logs import configure_logging
@@ -20,6 +21,7 @@ def main() -> int:
             variable = "_".join(str(part) for part in problem["loc"]).upper()
             print(f"TASKQUEUE_{variable}: {problem['msg']}", file=sys.stderr)
         return 2
+    allow_deep_json()
     configure_logging(settings.log_format, settings.log_level)
     try:
         asyncio.run(run(settings))

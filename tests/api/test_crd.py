@@ -1,12 +1,13 @@
 """The generated schemas are structural and bounded."""
 
+import re
 from collections.abc import Iterator
 from typing import Annotated, Any
 
 import pytest
 from pydantic import Field
 
-from taskqueue_api.crd import build_crd, structural_schema
+from taskqueue_api.crd import Kind, build_crd, structural_schema
 from taskqueue_api.kinds import KINDS, TASK, TASKQUEUE
 from taskqueue_api.names import API_VERSION
 from taskqueue_api.schema import Model, Rule, rules
@@ -193,11 +194,11 @@ def test_a_union_is_refused() -> None:
             id="fixed sentence",
         ),
         pytest.param(
-            Rule("self > 1", "'not ' + string(self)", shows_value=True),
+            Rule("self > 1", "\"must be above '1', not '\" + self + \"'\"", shows_value=True),
             {
                 "rule": "self > 1",
-                "messageExpression": "'not ' + string(self)",
-                "message": "the value is not allowed here",
+                "messageExpression": "\"must be above '1', not '\" + self + \"'\"",
+                "message": "must be above '1'",
             },
             id="sentence that quotes the value",
         ),
@@ -235,6 +236,12 @@ def test_columns_and_selectors_point_at_fields_that_exist(kind: Any) -> None:
     for path in paths:
         if path.startswith((".spec", ".status")):
             assert resolve(schema, path.partition("[?")[0])
+    assert all(column["description"] for column in version["additionalPrinterColumns"])
+
+
+def test_the_wide_columns_of_a_task_say_how_it_failed() -> None:
+    columns = {column.name: column.json_path for column in TASK.columns}
+    assert (columns["Error"], columns["Message"]) == (".status.error.type", ".status.error.message")
 
 
 def test_the_scale_subresource_points_at_fields_that_exist() -> None:
@@ -279,3 +286,23 @@ def test_task_tables_have_the_columns_that_the_operator_cleans_up_by() -> None:
     columns = {column.name: (column.type, column.json_path) for column in TASK.columns}
     assert columns["Finished"] == ("string", ".status.completionTime")
     assert columns["TTL"] == ("string", ".spec.ttlAfterFinished")
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.kind)
+def test_every_rule_says_what_must_hold_also_where_the_value_cannot_be_quoted(kind: Kind) -> None:
+    found = find_rules(build_crd(kind))
+    assert any("messageExpression" in rule for rule in found)
+    for rule in found:
+        assert re.fullmatch(r"[^\n\"]+[^\n ,:]", rule["message"])
+        assert re.search(r"\bmust\b", rule["message"])
+
+
+def find_rules(node: Any) -> list[dict[str, str]]:
+    """Return all rules below a node."""
+    if isinstance(node, list):
+        return [rule for item in node for rule in find_rules(item)]
+    if not isinstance(node, dict):
+        return []
+    below = [rule for value in node.values() for rule in find_rules(value)]
+    own: list[dict[str, str]] = node.get("x-kubernetes-validations", [])
+    return own + below

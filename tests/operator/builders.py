@@ -73,6 +73,14 @@ def build_task(
     }
 
 
+def build_nested(levels: int) -> Any:
+    """Return a payload of so many levels."""
+    value: Any = 1
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
 def build_waiting(**changes: Any) -> WaitingTask:
     """Return a waiting Task of the domain."""
     task = WaitingTask(

@@ -63,7 +63,10 @@ def test_a_task_of_elsewhere_is_foreign(change: dict[str, str]) -> None:
     assert isinstance(read(headers=HEADERS | change), ForeignMessage)
 
 
-@pytest.mark.parametrize("body", [b"{nope", b"\xff", b'{"a": NaN}', b"[" * 200_000])
+DEEP = b"[" * 101 + b"]" * 101
+
+
+@pytest.mark.parametrize("body", [b"{nope", b"\xff", b'{"a": NaN}', b"[" * 200_000, DEEP])
 def test_a_tasks_message_with_a_bad_body_still_names_its_task(body: bytes) -> None:
     message = read(body=body)
     assert isinstance(message, TaskMessage)

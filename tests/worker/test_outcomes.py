@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
+from taskqueue_api.nesting import NESTING_MAX
 from taskqueue_worker.outcomes import (
     Failure,
     Success,
+    TooDeepError,
     bounded,
     decode_output,
     encode_result,
@@ -49,6 +51,30 @@ def test_a_value_that_holds_itself_fails() -> None:
     assert outcome.type == "ResultNotJson"
 
 
+def nested(levels: int) -> bytes:
+    return b"[" * levels + b"]" * levels
+
+
+def test_a_result_is_kept_down_to_a_depth() -> None:
+    assert encode_result(parse_json(nested(NESTING_MAX))) == Success(nested(NESTING_MAX))
+    deep = encode_result([parse_json(nested(NESTING_MAX))])
+    printed = decode_output(nested(4_000))
+    for outcome in (deep, printed):
+        assert isinstance(outcome, Failure)
+        assert outcome.type == "ResultTooDeep"
+        assert outcome.message.endswith("within each other on more than 100 levels")
+
+
+@pytest.mark.parametrize("data", [nested(NESTING_MAX + 1), nested(4_000), b"[" * 200_000], ids=len)
+def test_what_is_nested_too_deeply_is_not_read(data: bytes) -> None:
+    with pytest.raises(TooDeepError):
+        parse_json(data)
+
+
+def test_a_wide_result_is_not_deep() -> None:
+    assert isinstance(encode_result([[]] * (2 * NESTING_MAX)), Success)
+
+
 def test_the_limit_is_exact_and_named() -> None:
     assert isinstance(encode_result("x" * 8190), Success)
     outcome = encode_result("x" * 8191)
@@ -81,7 +107,7 @@ def test_output_that_is_not_json_is_quoted(output: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"{", b"\xff", b"NaN", b"-Infinity", b"[" * 200_000], ids=lambda d: d[:9].hex()
+    "data", [b"", b"{", b"\xff", b"NaN", b"-Infinity"], ids=lambda data: data.hex()
 )
 def test_strict_json_only(data: bytes) -> None:
     with pytest.raises(ValueError, match=r"^it is n"):

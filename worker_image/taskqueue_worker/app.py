@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 from taskqueue_api.names import control_queue, work_queue
+from taskqueue_api.nesting import allow_deep_json
 from taskqueue_worker.api import ApiServer, Cluster, UnauthorizedError
 from taskqueue_worker.attempts import Attempts
 from taskqueue_worker.broker import Broker
@@ -46,6 +47,8 @@ def main() -> int:
         leave_last_words(str(error))
         return 2
     configure_logging(settings.log_format)
+    # A Task of the name in a message may be another by now, with any payload.
+    allow_deep_json()
     return asyncio.run(_run(settings, cluster, started))
 
 

@@ -4,6 +4,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from taskqueue_api.nesting import NESTING_MAX, is_too_deep
+
 # Copies of taskqueue_api.task's constants: that module needs pydantic, which would cost every slot
 # 15 MB. A unit test holds them together.
 RESULT_MAX_BYTES = 8 * 1024
@@ -13,6 +15,15 @@ ERROR_TYPE_MAX = 256
 DEADLINE_EXCEEDED = "DeadlineExceeded"
 
 QUOTED_MAX = 200
+
+
+class TooDeepError(ValueError):
+    """JSON that is nested more deeply than is taken."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            f"it has lists or objects within each other on more than {NESTING_MAX} levels"
+        )
 
 
 @dataclass(frozen=True)
@@ -87,7 +98,14 @@ def encode_result(result: Any) -> Outcome:
         encoded = text.encode("utf-8")
     except (TypeError, ValueError, RecursionError) as error:
         return final("ResultNotJson", f"the handler's result cannot be JSON: {error}")
-    return check_size(encoded)
+    outcome = check_size(encoded)
+    # Counted first, because reading what was just written would cost every result.
+    if isinstance(outcome, Success) and encoded.count(b"[") + encoded.count(b"{") > NESTING_MAX:
+        try:
+            parse_json(encoded)
+        except TooDeepError as error:
+            return final("ResultTooDeep", f"the handler's result cannot be kept: {error}")
+    return outcome
 
 
 def _dump_model(value: Any) -> Any:
@@ -107,6 +125,8 @@ def decode_output(output: bytes, what: str = "standard output") -> Outcome:
         return Success(None)
     try:
         value = parse_json(text)
+    except TooDeepError as error:
+        return final("ResultTooDeep", f"{what} cannot be kept as result: {error}")
     except ValueError as error:
         shown = bounded(text[: 4 * QUOTED_MAX].decode("utf-8", "replace"), QUOTED_MAX)
         return final("ResultNotJson", f"{what} must be JSON or empty, but {error}: {shown}")
@@ -125,15 +145,21 @@ def check_size(encoded: bytes) -> Outcome:
 
 
 def parse_json(data: bytes) -> Any:
-    """Return the value of strict JSON in UTF-8: no NaN, no Infinity. Raises ValueError."""
+    """Return the value of strict JSON in UTF-8: no NaN, no Infinity, not nested too deeply.
+
+    Raises ValueError.
+    """
     try:
-        return json.loads(data.decode("utf-8"), parse_constant=_refuse_constant)
+        value = json.loads(data.decode("utf-8"), parse_constant=_refuse_constant)
     except UnicodeDecodeError as error:
         raise ValueError(f"it is not UTF-8: {error}") from error
     except json.JSONDecodeError as error:
         raise ValueError(f"it is not JSON: {error}") from error
     except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
+        raise TooDeepError from error
+    if is_too_deep(value):
+        raise TooDeepError
+    return value
 
 
 def _refuse_constant(name: str) -> Any:

@@ -3,19 +3,30 @@
 RabbitMQ's own text is kept: it is the best explanation there is.
 """
 
+import re
 import socket
 import ssl
 
 from pika import exceptions
 
+from taskqueue_api.names import DEAD_LETTER_PREFIX, DELAY_PREFIX, UNROUTED_QUEUE, WORK_PREFIX
 from taskqueue_operator.errors import BrokerError, BrokerRefusedError, BrokerUnavailableError
 
 _CHANNEL_REASONS = {403: "PermissionDenied", 404: "NotFound", 406: "DeclarationRefused"}
 
+_OTHER_ARGUMENTS = 406
+
+_DELETE = "delete it in RabbitMQ, and it is declared anew"
 _ADVICE = {
-    406: ": put the spec back as it was, or let that queue run empty, delete it in RabbitMQ, and "
-    "it is declared anew"
+    WORK_PREFIX: f"somebody else declared that queue: let it run empty, {_DELETE}",
+    DEAD_LETTER_PREFIX: "somebody else declared that queue of dead letters, and nothing empties "
+    f"it: take out of it what you need, {_DELETE}",
+    DELAY_PREFIX: f"somebody else declared that queue of delayed messages: {_DELETE}; Tasks that "
+    "wait in it are published again",
+    UNROUTED_QUEUE: "that queue marks the vhost of another cluster: use another vhost or, when "
+    f"that cluster is no more, {_DELETE}",
 }
+"""What to do about a queue with other arguments, by how its name begins."""
 
 
 def connection_fault(error: BaseException, where: str) -> BrokerError:
@@ -57,9 +68,17 @@ def channel_fault(error: BaseException) -> BrokerError:
     detail = _detail(cause)
     if isinstance(cause, exceptions.ChannelClosedByBroker):
         reason = _CHANNEL_REASONS.get(cause.reply_code, "BrokerRefused")
-        advice = _ADVICE.get(cause.reply_code, "")
+        advice = _advice(detail) if cause.reply_code == _OTHER_ARGUMENTS else ""
         return BrokerRefusedError(reason, f"RabbitMQ answered: {detail}{advice}")
     return BrokerUnavailableError("BrokerUnreachable", f"RabbitMQ went away: {detail}")
+
+
+def _advice(detail: str) -> str:
+    """Return what to do about a declaration that was refused for its arguments."""
+    named = re.search(r" for queue '([^']+)'", detail)
+    name = named[1] if named else ""
+    found = [text for prefix, text in _ADVICE.items() if name.startswith(prefix)]
+    return f": {found[0]}" if found else ""
 
 
 def _innermost(error: BaseException) -> BaseException:

@@ -11,6 +11,7 @@ from taskqueue_api.conditions import parse_time, rfc3339
 from taskqueue_api.durations import parse_duration
 from taskqueue_api.messages import TaskHeaders, TaskUid
 from taskqueue_api.names import NOT_BEFORE_MAX, TASKS_PRIORITY_DEFAULT
+from taskqueue_api.nesting import NESTING_MAX, is_too_deep
 from taskqueue_api.retries import write_policy
 from taskqueue_api.task import DEADLINE_EXCEEDED, PAYLOAD_MAX_BYTES
 
@@ -49,6 +50,7 @@ class WaitingTask:
     payload: the message's body, JSON; None: not kept, to be read again.
     timeout, retry: the Task's own; None: the TaskQueue's.
     listed: it was there before we watched, so an earlier operator may have published it.
+    too_deep: its payload is nested too deeply to be a message's body, so it is not in `payload`.
     """
 
     uid: TaskUid
@@ -67,6 +69,7 @@ class WaitingTask:
     due: datetime | None = None
     deadline: datetime | None = None
     retry: str | None = None
+    too_deep: bool = False
 
     @property
     def retrying(self) -> bool:
@@ -99,6 +102,9 @@ def read_task(body: Mapping[str, Any], *, listed: bool) -> WaitingTask:
     phase = status.get("phase", "Pending")
     timeout, deadline = spec.get("timeout"), spec.get("deadline")
     due = status.get("nextAttemptTime") if phase == "Retrying" else spec.get("notBefore")
+    payload = spec.get("payload")
+    # One that was run is not refused any more, so it must be carried.
+    too_deep = phase != "Retrying" and is_too_deep(payload)
     return WaitingTask(
         uid=TaskUid(metadata["uid"]),
         queue=QueueKey(metadata["namespace"], spec["queue"]),
@@ -109,13 +115,14 @@ def read_task(body: Mapping[str, Any], *, listed: bool) -> WaitingTask:
         handler=spec["handler"],
         priority=spec.get("priority", TASKS_PRIORITY_DEFAULT),
         timeout=parse_duration(timeout) if timeout else None,
-        payload=encode_payload(spec.get("payload")),
+        payload=encode_payload(None if too_deep else payload),
         listed=listed,
         phase=phase,
         attempt=status.get("attempts", 0) + 1 if phase == "Retrying" else 1,
         due=parse_time(due) if due else None,
         deadline=parse_time(deadline) if deadline else None,
         retry=write_policy(spec["retry"]) if "retry" in spec else None,
+        too_deep=too_deep,
     )
 
 
@@ -137,6 +144,12 @@ def decide_refusal(task: WaitingTask, ceiling: timedelta) -> Refusal | None:
             "NotBeforeTooLate",
             f"spec.notBefore is {(task.due - task.created).days} days after the Task's creation; "
             f"at most {NOT_BEFORE_MAX.days} days are possible",
+        )
+    if task.too_deep:
+        return Refusal(
+            "PayloadTooDeep",
+            f"spec.payload has lists or objects within each other on more than {NESTING_MAX} "
+            "levels: make it flatter, or pass it as a string that holds JSON",
         )
     if task.payload is not None and len(task.payload) > PAYLOAD_MAX_BYTES:
         return Refusal(

@@ -11,6 +11,9 @@ WORKERS_READY = "WorkersReady"
 WORKER_CREDENTIALS = "WorkerCredentials"
 DEAD_LETTER_LIMITS = "DeadLetterLimits"
 
+SCALED_TO_ZERO = "ScaledToZero"
+"""Reason where no workers are wanted: all is as asked, and yet nothing runs."""
+
 _POD_MESSAGE_MAX = 400
 
 
@@ -35,11 +38,14 @@ def decide_workers_ready(
     deployment: the object as last seen.
     pods: the worker pods; may be empty when all is well.
     """
+    if desired == 0:
+        return Finding("True", SCALED_TO_ZERO, "no workers are wanted: spec.workers.replicas is 0")
     status = deployment.get("status", {})
     ready = status.get("readyReplicas", 0)
     updated = status.get("updatedReplicas", 0)
     if is_rolled_out(desired, deployment):
         return Finding("True", "WorkersReady", f"{ready} of {desired} workers are ready")
+    pods = [pod for pod in pods if _is_staying(pod)]
     fault = find_pod_fault(pods)
     if fault and ready >= desired:
         return Finding(
@@ -52,7 +58,8 @@ def decide_workers_ready(
             return Finding("False", "PodsRefused", str(condition.get("message", "")))
     if ready >= desired:
         return Finding("True", "RollingOut", f"{updated} of {desired} workers are up to date")
-    hint = f"; `kubectl describe pod {_first_name(pods)}` tells what it waits for" if pods else ""
+    name = find_starting_pod(pods)
+    hint = f"; `kubectl describe pod {name}` tells what it waits for" if name else ""
     return Finding("False", "WorkersStarting", f"{ready} of {desired} workers are ready{hint}")
 
 
@@ -86,8 +93,27 @@ def find_pod_fault(pods: Sequence[Mapping[str, Any]]) -> tuple[str, str] | None:
     return None
 
 
-def _first_name(pods: Sequence[Mapping[str, Any]]) -> str:
-    return min(str(pod["metadata"]["name"]) for pod in pods)
+def find_starting_pod(pods: Sequence[Mapping[str, Any]]) -> str | None:
+    """Return the name of a pod that is not ready yet: one of the newest; None: all are ready."""
+    starting = [
+        (str(pod["metadata"].get("creationTimestamp", "")), str(pod["metadata"]["name"]))
+        for pod in pods
+        if not _is_ready(pod)
+    ]
+    # The newest pods are those of the newest ReplicaSet.
+    newest = max((created for created, _ in starting), default="")
+    return min((name for created, name in starting if created == newest), default=None)
+
+
+def _is_staying(pod: Mapping[str, Any]) -> bool:
+    """Return whether a pod is neither being deleted nor over, and so could still become ready."""
+    over = pod.get("status", {}).get("phase") in ("Succeeded", "Failed")
+    return not over and "deletionTimestamp" not in pod["metadata"]
+
+
+def _is_ready(pod: Mapping[str, Any]) -> bool:
+    conditions = pod.get("status", {}).get("conditions", [])
+    return any(one.get("type") == "Ready" and one.get("status") == "True" for one in conditions)
 
 
 def _container_message(container: Mapping[str, Any], waiting: Mapping[str, Any]) -> str:
@@ -107,7 +133,16 @@ def build_conditions(
     faults = [finding for finding in (broker, credentials, workers) if finding.status == "False"]
     # Workers that share the Secret run all the same: that condition warns, it does not stop.
     faults = [finding for finding in faults if finding.reason != "SharedSecret"]
-    ready = faults[0] if faults else Finding("True", "Ready", "the queue takes and runs Tasks")
+    if faults:
+        ready = faults[0]
+    elif workers.reason == SCALED_TO_ZERO:
+        ready = Finding(
+            "True",
+            SCALED_TO_ZERO,
+            "the queue takes Tasks, and nothing runs them until spec.workers.replicas is raised",
+        )
+    else:
+        ready = Finding("True", READY, "the queue takes and runs Tasks")
     findings = {
         READY: ready,
         BROKER_READY: broker,

@@ -174,8 +174,14 @@ class Dispatcher:
         if not lane.entries:
             self._drop(lane)
             return
-        # Its queue in RabbitMQ is gone, or will be: whatever was published is unsure now.
-        self.queue_lost(key)
+        # Its queue in RabbitMQ is gone, or may go: whatever was published is unsure now.
+        self._again(lane, lambda _: True)
+        logger.info(
+            "the TaskQueue was deleted: %d Tasks wait, and are published when there is one of "
+            "its name again",
+            len(lane.entries),
+            extra={"namespace": key.namespace, "queue": key.name},
+        )
         self._publishing.tell_held(lane)
 
     def queue_lost(self, key: QueueKey) -> None:
@@ -196,14 +202,18 @@ class Dispatcher:
         )
 
     def _lost(self, key: QueueKey, what: str, concerns: Callable[[Entry], bool]) -> None:
-        lane = self._lane(key)
-        lost = lane.published(concerns)
+        lost = self._again(self._lane(key), concerns)
         if lost:
             fields = {"namespace": key.namespace, "queue": key.name}
             text = "%s in RabbitMQ was gone: %d Tasks are published again"
-            logger.warning(text, what, len(lost), extra=fields)
-        for entry in lost:
+            logger.warning(text, what, lost, extra=fields)
+
+    def _again(self, lane: Lane, concerns: Callable[[Entry], bool]) -> int:
+        """Have published Tasks published again; return how many."""
+        published = lane.published(concerns)
+        for entry in published:
             self._publishing.again(lane, entry)
+        return len(published)
 
     def dispatched_through(self, key: QueueKey) -> datetime | None:
         """Return the moment before which all waiting Tasks of a queue are published.

@@ -12,7 +12,12 @@ from taskqueue_api.taskqueue import TaskQueue
 from taskqueue_operator import metrics
 from taskqueue_operator.broker.link import Link
 from taskqueue_operator.domain.dispatching import QueueKey
-from taskqueue_operator.domain.readiness import READY, Finding, build_conditions
+from taskqueue_operator.domain.readiness import (
+    READY,
+    SCALED_TO_ZERO,
+    Finding,
+    build_conditions,
+)
 from taskqueue_operator.domain.topology import Topology, build_topology
 from taskqueue_operator.domain.workers import Owner
 from taskqueue_operator.errors import (
@@ -180,7 +185,7 @@ class TaskQueues:
                     logger.exception("reconcile failed", extra=fields)
                     self._show_internal_error(key, body)
             metrics.RECONCILES.labels(reason).inc()
-            if reason != "Ready":
+            if reason not in (READY, SCALED_TO_ZERO):
                 self._requests.trouble(key)
 
     async def _reconcile(self, key: QueueKey, body: Mapping[str, Any]) -> str:

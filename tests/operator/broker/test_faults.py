@@ -182,6 +182,30 @@ def test_rabbitmq_s_own_reason_reaches_the_condition(code: int, text: str, reaso
 
 
 @pytest.mark.parametrize(
+    ("queue", "advice"),
+    [
+        pytest.param("tq.shop.emails", "let it run empty, delete it in RabbitMQ", id="work"),
+        pytest.param(
+            "tqd.shop.emails", "take out of it what you need, delete it in RabbitMQ", id="dead"
+        ),
+        pytest.param("taskqueue.delay.07", "Tasks that wait in it are published again", id="delay"),
+        pytest.param("taskqueue.unrouted", "use another vhost", id="unrouted"),
+        pytest.param("of.somebody", None, id="none of ours"),
+    ],
+)
+def test_the_advice_is_right_for_the_queue_with_other_arguments(
+    queue: str, advice: str | None
+) -> None:
+    text = (
+        f"PRECONDITION_FAILED - inequivalent arg 'x-queue-type' for queue '{queue}' in vhost '/': "
+        "received the value 'quorum' of type 'longstr' but current is 'classic'"
+    )
+    words = str(channel_fault(exceptions.ChannelClosedByBroker(406, text)))
+    assert words.startswith(f"RabbitMQ answered: {text} (406)")
+    assert words.endswith("(406)") if advice is None else advice in words.partition("(406): ")[2]
+
+
+@pytest.mark.parametrize(
     "error",
     [
         LOST,

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from taskqueue_api.messages import parse_headers
+from taskqueue_api.nesting import NESTING_MAX
 from taskqueue_api.task import PAYLOAD_MAX_BYTES
 from taskqueue_operator.domain.dispatching import (
     Publication,
@@ -21,7 +22,7 @@ from taskqueue_operator.domain.dispatching import (
     read_task,
     remaining_delay,
 )
-from tests.operator.builders import CLUSTER, KEY, NOW, build_task, build_waiting
+from tests.operator.builders import CLUSTER, KEY, NOW, build_nested, build_task, build_waiting
 
 SECOND = timedelta(seconds=1)
 CEILING = timedelta(minutes=5)
@@ -116,6 +117,7 @@ def test_decide_dispatched_through(
         pytest.param(
             {"payload": b"x" * (PAYLOAD_MAX_BYTES + 1)}, "PayloadTooLarge", id="one byte more"
         ),
+        pytest.param({"too_deep": True}, "PayloadTooDeep", id="nested too deeply"),
         pytest.param({"timeout": None}, None, id="no timeout of its own"),
         pytest.param({"timeout": CEILING}, None, id="timeout at the ceiling"),
         pytest.param(
@@ -130,8 +132,8 @@ def test_decide_refusal(changes: dict[str, Any], expected: str | None) -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"payload": b"x" * (PAYLOAD_MAX_BYTES + 1)}, {"timeout": 2 * CEILING}],
-    ids=["payload", "timeout"],
+    [{"payload": b"x" * (PAYLOAD_MAX_BYTES + 1)}, {"too_deep": True}, {"timeout": 2 * CEILING}],
+    ids=["payload", "depth", "timeout"],
 )
 def test_a_task_that_was_run_is_not_refused(changes: dict[str, Any]) -> None:
     assert decide_refusal(build_waiting(**changes), CEILING)
@@ -165,6 +167,20 @@ def test_bytes_count_and_not_characters() -> None:
     two_bytes_each = "ü" * (PAYLOAD_MAX_BYTES // 2)
     assert decide_refusal(build_waiting(payload=encode_payload(two_bytes_each)), CEILING)
     assert not decide_refusal(build_waiting(payload=encode_payload(two_bytes_each[1:])), CEILING)
+
+
+@pytest.mark.parametrize(("levels", "refused"), [(NESTING_MAX, False), (9_990, True)])
+def test_a_payload_is_refused_for_its_depth_and_not_read(levels: int, refused: bool) -> None:
+    task = read_task(build_task(spec={"payload": build_nested(levels)}), listed=False)
+    assert (task.too_deep, task.payload == b"null") == (refused, refused)
+
+
+def test_a_task_that_was_run_keeps_its_payload_whatever_its_depth() -> None:
+    payload = build_nested(NESTING_MAX + 1)
+    body = build_task(spec={"payload": payload}, status={"phase": "Retrying", "attempts": 1})
+    task = read_task(body, listed=False)
+    assert not task.too_deep
+    assert task.payload == encode_payload(payload)
 
 
 def test_a_task_is_read_whole() -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from taskqueue_api.conditions import MESSAGE_MAX
 from taskqueue_operator.domain.readiness import (
+    SCALED_TO_ZERO,
     Finding,
     build_conditions,
     decide_workers_ready,
@@ -23,6 +24,7 @@ REFUSED = Finding("False", "AuthenticationFailed", "wrong password")
 SHARED = Finding("False", "SharedSecret", "shared")
 NO_USER = Finding("False", "ManagementRefused", "no administrator")
 UNCHECKED = Finding("Unknown", "BrokerNotReady", "not checked")
+NONE_WANTED = Finding("True", SCALED_TO_ZERO, "none")
 STARTING = Finding("False", "WorkersStarting", "0 of 2")
 
 
@@ -104,6 +106,53 @@ def test_the_first_pod_by_name_speaks() -> None:
     assert find_pod_fault(pods[::-1]) == find_pod_fault(pods)
 
 
+READY: dict[str, Any] = {"conditions": [{"type": "Ready", "status": "True"}]}
+UNREADY: dict[str, Any] = {"conditions": [{"type": "Ready", "status": "False"}]}
+
+
+def pod_of(
+    name: str, second: int, status: dict[str, Any] = UNREADY, *, deleted: bool = False
+) -> dict[str, Any]:
+    """Return a pod that was created at a second of a minute."""
+    pod = build_pod(name, **status)
+    pod["metadata"]["creationTimestamp"] = f"2026-01-02T12:00:{second:02}Z"
+    if deleted:
+        pod["metadata"]["deletionTimestamp"] = "2026-01-02T12:01:00Z"
+    return pod
+
+
+@pytest.mark.parametrize(
+    ("pods", "named"),
+    [
+        pytest.param([], None, id="no pods"),
+        pytest.param([pod_of("a", 1, READY), pod_of("b", 1)], "b", id="not one that is ready"),
+        pytest.param(
+            [pod_of("a", 1, deleted=True), pod_of("b", 1)], "b", id="not one being deleted"
+        ),
+        pytest.param(
+            [pod_of("a", 1, {"phase": "Failed"}), pod_of("b", 1)], "b", id="not an evicted one"
+        ),
+        pytest.param([pod_of("a", 1), pod_of("b", 2)], "b", id="the newest"),
+        pytest.param([pod_of("b", 2), pod_of("a", 2)], "a", id="the first of the newest"),
+        pytest.param([build_pod("a")], "a", id="a pod without a status"),
+        pytest.param(
+            [pod_of("a", 1, READY), pod_of("b", 1, deleted=True)], None, id="none that starts"
+        ),
+    ],
+)
+def test_the_pod_to_look_at_is_one_that_starts(
+    pods: list[dict[str, Any]], named: str | None
+) -> None:
+    message = decide_workers_ready(2, deployment(ready=1), pods).message
+    hint = f"; `kubectl describe pod {named}` tells what it waits for" if named else ""
+    assert message == f"1 of 2 workers are ready{hint}"
+
+
+def test_a_pod_being_deleted_does_not_speak_for_the_others() -> None:
+    pods = [pod_of("a", 1, waiting("ErrImagePull", "old"), deleted=True), pod_of("b", 2)]
+    assert decide_workers_ready(2, deployment(ready=1), pods).reason == "WorkersStarting"
+
+
 def deployment(conditions: list[dict[str, str]] | None = None, **numbers: int) -> dict[str, Any]:
     found = build_deployment_status(**numbers)
     found["status"]["conditions"] = conditions or []
@@ -175,8 +224,17 @@ def test_workers_are_ready_when_all_wanted_ones_are_up_to_date(
     assert finding.message.startswith(expected[2])
 
 
-def test_no_workers_wanted_and_none_there_is_ready() -> None:
-    assert decide_workers_ready(0, deployment(desired=0, ready=0, updated=0), []).ok
+@pytest.mark.parametrize(
+    "found",
+    [deployment(desired=0, ready=0, updated=0), deployment(REPLICA_FAILURE, ready=1)],
+    ids=["none there", "some still there"],
+)
+def test_no_workers_wanted_is_ready_and_says_that_nothing_runs(found: dict[str, Any]) -> None:
+    workers = decide_workers_ready(0, found, [build_pod(**UNSCHEDULABLE)])
+    assert (workers.status, workers.reason) == ("True", SCALED_TO_ZERO)
+    ready = build_conditions(1, BROKER, CREDENTIALS, workers, LIMITS)[0]
+    assert (ready.status, ready.reason) == ("True", SCALED_TO_ZERO)
+    assert "nothing runs them until spec.workers.replicas is raised" in ready.message
 
 
 @pytest.mark.parametrize(
@@ -207,6 +265,13 @@ def test_no_workers_wanted_and_none_there_is_ready() -> None:
         ),
         pytest.param({"credentials": UNCHECKED}, "True", "Ready", id="unknown is no fault"),
         pytest.param({"limits": UNLIMITED}, "True", "Ready", id="Tasks run without limits"),
+        pytest.param({"workers": NONE_WANTED}, "True", SCALED_TO_ZERO, id="no workers wanted"),
+        pytest.param(
+            {"broker": REFUSED, "workers": NONE_WANTED},
+            "False",
+            "AuthenticationFailed",
+            id="no workers wanted, and a fault",
+        ),
     ],
 )
 def test_ready_is_the_first_fault(changes: dict[str, Finding], status: str, reason: str) -> None:

@@ -218,11 +218,18 @@ async def test_a_lost_queue_brings_back_only_what_was_out(world: World) -> None:
     ]
 
 
-async def test_what_was_in_a_deleted_taskqueue_waits_for_its_successor(world: World) -> None:
+async def test_what_was_in_a_deleted_taskqueue_waits_for_its_successor(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
     world.open()
     world.create("a")
     await settle()
+    caplog.set_level("INFO")
     world.dispatcher.close_queue(KEY)
+    assert [record.message for record in caplog.records] == [
+        "the TaskQueue was deleted: 1 Tasks wait, and are published when there is one of its name "
+        "again"
+    ]
     await asyncio.sleep(60)
     assert world.dispatched("a") == ("False", "QueueNotFound")
     world.open()

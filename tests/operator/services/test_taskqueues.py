@@ -82,6 +82,15 @@ async def test_it_is_ready_when_its_workers_are(world: World) -> None:
     }
 
 
+async def test_no_workers_wanted_is_said_and_no_trouble(world: World) -> None:
+    workers = {"handlers": {"python": {"module": "shop.tasks"}}, "replicas": 0}
+    conditions = await world.reconcile(spec={"workers": workers})
+    assert conditions["Ready"] == conditions["WorkersReady"] == ("True", "ScaledToZero")
+    world.cluster.requests.clear()
+    await asyncio.sleep(600)
+    assert world.cluster.requests == []
+
+
 async def test_a_second_reconcile_writes_nothing(world: World) -> None:
     await world.reconcile()
     world.workers_ready()
