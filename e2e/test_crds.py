@@ -118,6 +118,18 @@ LONG = "a" * 41
             id="no concurrency",
         ),
         pytest.param(
+            {f"{TEMPLATE}.labels": {"taskqueue.dev/queue": "zzz"}},
+            f"{TEMPLATE}.labels",
+            "must not have keys under 'taskqueue.dev/', nor 'app.kubernetes.io/name' or",
+            id="label of ours",
+        ),
+        pytest.param(
+            {f"{TEMPLATE}.labels": {"app.kubernetes.io/managed-by": "me"}},
+            f"{TEMPLATE}.labels",
+            "must not have keys under 'taskqueue.dev/'",
+            id="label that we set",
+        ),
+        pytest.param(
             {"spec.queue.type": "Stream"},
             "spec.queue.type",
             'supported values: "Quorum", "Classic"',

@@ -24,3 +24,16 @@ def parse_duration(text: str) -> timedelta:
     except OverflowError as error:
         days = timedelta.max.days
         raise ValueError(f"must be a duration of at most {days} days, not '{text}'") from error
+
+
+def format_duration(length: timedelta) -> str:
+    """Return a length of time as people write it: `20h`, `1h30m`, `1.5s`, `250ms`.
+
+    Exact to the millisecond, which is what the fields of the API can hold.
+    """
+    milliseconds = length // timedelta(milliseconds=1)
+    if milliseconds < 1000:
+        return f"{milliseconds}ms"
+    minutes, rest = divmod(milliseconds, 60_000)
+    parts = ((minutes // 60, "h"), (minutes % 60, "m"), (rest / 1000, "s"))
+    return "".join(f"{number:.15g}{unit}" for number, unit in parts if number)

@@ -17,6 +17,7 @@ from taskqueue_api.containers import (
     ShortText,
     VolumeMounts,
 )
+from taskqueue_api.names import GROUP, QUEUE_LABEL, worker_labels
 from taskqueue_api.schema import DNS_LABEL, Model, Name, Rule, list_map, rules
 from taskqueue_api.sidecars import Sidecar
 
@@ -26,17 +27,20 @@ _LABEL_VALUE = r"^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$"
 _LABEL_KEY = (
     r"^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"
 )
-LabelMap = Annotated[
-    dict[str, Annotated[str, Field(max_length=63, pattern=_LABEL_VALUE)]],
-    Field(
-        max_length=32,
-        json_schema_extra=rules(
-            Rule(
-                f"self.all(key, key.size() <= 317 && key.matches(r'{_LABEL_KEY}'))",
-                "must have keys of labels, such as 'team' or 'example.org/team'",
-            )
-        ),
-    ),
+_LABEL_KEYS = Rule(
+    f"self.all(key, key.size() <= 317 && key.matches(r'{_LABEL_KEY}'))",
+    "must have keys of labels, such as 'team' or 'example.org/team'",
+)
+_OUR_LABELS = tuple(key for key in worker_labels("") if key != QUEUE_LABEL)
+_NOT_OURS = Rule(
+    f"self.all(key, !key.startsWith('{GROUP}/') && !(key in {list(_OUR_LABELS)}))",
+    f"must not have keys under '{GROUP}/', nor {' or '.join(repr(key) for key in _OUR_LABELS)}: "
+    "by these labels the pods are found",
+)
+_LabelValues = dict[str, Annotated[str, Field(max_length=63, pattern=_LABEL_VALUE)]]
+LabelMap = Annotated[_LabelValues, Field(max_length=32, json_schema_extra=rules(_LABEL_KEYS))]
+PodLabelMap = Annotated[
+    _LabelValues, Field(max_length=32, json_schema_extra=rules(_LABEL_KEYS, _NOT_OURS))
 ]
 
 
@@ -146,7 +150,7 @@ class WorkerTemplate(Model):
         )
     )
 
-    labels: LabelMap | None = Field(default=None, description="More labels on the pods.")
+    labels: PodLabelMap | None = Field(default=None, description="More labels on the pods.")
     annotations: (
         Annotated[dict[str, Annotated[str, Field(max_length=1024)]], Field(max_length=32)] | None
     ) = Field(default=None, description="More annotations on the pods.")

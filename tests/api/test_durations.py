@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskqueue_api.durations import PATTERN, parse_duration
+from taskqueue_api.durations import PATTERN, format_duration, parse_duration
 
 MILLISECONDS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000}
 
@@ -83,3 +83,16 @@ def test_the_pattern_of_the_schema_decides_what_is_a_duration(text: str) -> None
     else:
         with pytest.raises(ValueError, match="must be a duration"):
             parse_duration(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["20h", "1h30m", "5m", "21s", "1.5s", "250ms", "0ms", "25h1m0.001s"]
+)
+def test_a_duration_is_shown_as_people_write_it(text: str) -> None:
+    assert format_duration(parse_duration(text)) == text
+
+
+@given(st.integers(0, 10**12))
+def test_what_is_shown_is_read_back(milliseconds: int) -> None:
+    length = timedelta(milliseconds=milliseconds)
+    assert parse_duration(format_duration(length)) == length

@@ -59,9 +59,7 @@ def test_an_answer_from_200_to_299_is_a_success_with_its_body_as_result(
         pytest.param("{} {}", "ResultNotJson", "not JSON", id="two values"),
         pytest.param("NaN", "ResultNotJson", "NaN", id="NaN"),
         pytest.param(b"\xff\xfe", "ResultNotJson", "not UTF-8", id="bytes"),
-        pytest.param(
-            "[" * 100_000, "ResultTooDeep", "body cannot be kept", id="depth"
-        ),
+        pytest.param("[" * 100_000, "ResultTooDeep", "body cannot be kept", id="depth"),
         pytest.param(f'"{"x" * 8191}"', "ResultTooLarge", "8193 bytes as JSON", id="a byte more"),
     ],
 )

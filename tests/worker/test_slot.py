@@ -5,9 +5,10 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
 from taskqueue_worker import slot
-from taskqueue_worker.outcomes import Outcome, failure
+from taskqueue_worker.outcomes import Failure, Outcome, failure
 from taskqueue_worker.sdk import Registry, Retry
 
 
@@ -67,3 +68,24 @@ def run(error: Exception) -> Outcome:
 )
 def test_any_retry_is_one(error: Exception, expected: Outcome) -> None:
     assert run(error) == expected
+
+
+class Order(BaseModel):
+    """A payload."""
+
+    number: int
+    to: str
+    items: list[int]
+
+
+def test_every_fault_of_a_payload_is_named() -> None:
+    def handler(order: Order) -> None:
+        raise AssertionError("it must not run")
+
+    registry = Registry()
+    registry.add("a", handler)
+    body = b'{"number": "x", "items": [1, "y"]}'
+    outcome = slot._run({"handler": "a"}, body, registry.handlers, lambda _: None)
+    assert isinstance(outcome, Failure)
+    places = [line.partition(":")[0] for line in outcome.message.split("; ")]
+    assert (outcome.type, places) == ("InvalidPayload", ["number", "to", "items.1"])

@@ -8,7 +8,7 @@ from enum import Enum
 from typing import Any, NamedTuple
 
 from taskqueue_api.conditions import parse_time, rfc3339
-from taskqueue_api.durations import parse_duration
+from taskqueue_api.durations import format_duration, parse_duration
 from taskqueue_api.messages import TaskHeaders, TaskUid
 from taskqueue_api.names import NOT_BEFORE_MAX, TASKS_PRIORITY_DEFAULT
 from taskqueue_api.nesting import NESTING_MAX, is_too_deep
@@ -160,8 +160,8 @@ def decide_refusal(task: WaitingTask, ceiling: timedelta) -> Refusal | None:
     if task.timeout is not None and task.timeout > ceiling:
         return Refusal(
             "TimeoutTooLong",
-            f"spec.timeout is {task.timeout.total_seconds():g}s; TaskQueue '{task.queue.name}' "
-            f"allows at most {ceiling.total_seconds():g}s: lower it, or raise the queue's "
+            f"spec.timeout is {format_duration(task.timeout)}; TaskQueue '{task.queue.name}' "
+            f"allows at most {format_duration(ceiling)}: lower it, or raise the queue's "
             "spec.timeout",
         )
     return None

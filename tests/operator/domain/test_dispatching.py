@@ -158,9 +158,9 @@ def test_a_refusal_names_field_value_and_limit() -> None:
     assert large
     assert "spec.payload has 40000 bytes" in large.message
     assert "32768" in large.message
-    long = decide_refusal(build_waiting(timeout=timedelta(minutes=6)), CEILING)
+    long = decide_refusal(build_waiting(timeout=timedelta(hours=20)), CEILING)
     assert long
-    assert "spec.timeout is 360s; TaskQueue 'emails' allows at most 300s" in long.message
+    assert "spec.timeout is 20h; TaskQueue 'emails' allows at most 5m: lower it" in long.message
 
 
 def test_bytes_count_and_not_characters() -> None:
