@@ -63,7 +63,7 @@ class System:
         self.wait_operator()
 
     def fresh_operator_pod(self) -> Object:
-        """Return the operator's pod, a new one if it was ever restarted.
+        """Return the operator's pod, a new one if it was ever restarted: for who is to kill it.
 
         The kubelet restarts a container at once only the first time.
         """
@@ -73,7 +73,7 @@ class System:
 
     def kill_operator(self) -> None:
         """Kill the operator's process, and wait until it has been restarted."""
-        pod = self.fresh_operator_pod()
+        pod = self.operator_pod()
         restarts = restarts_of(pod)
         kill_process(pod, "taskqueue_operator")
         wait_for(

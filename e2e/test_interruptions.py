@@ -26,6 +26,7 @@ DISPATCHED_THROUGH_MARGIN = timedelta(seconds=10)
 )
 @pytest.mark.disruptive
 def test_operator_ended_while_tasks_run(space: Space, end: Callable[[System], None]) -> None:
+    space.system.fresh_operator_pod()
     space.apply(space.scenario_queue("work", {"concurrency": 4}))
     space.wait_queue("work")
     tasks = [task(f"task-{n:03}", "work", "record") for n in range(200)]
@@ -41,6 +42,7 @@ def test_operator_ended_while_tasks_run(space: Space, end: Callable[[System], No
 
 @pytest.mark.disruptive
 def test_backlog_is_neither_doubled_nor_lost_by_a_restart(space: Space) -> None:
+    space.system.fresh_operator_pod()
     space.apply(space.scenario_queue("backlog", {"replicas": 0, "concurrency": 4}))
     space.wait_queue("backlog")
     created = space.create_all(task(f"task-{n:03}", "backlog", "record") for n in range(200))
@@ -72,6 +74,7 @@ def test_backlog_is_neither_doubled_nor_lost_by_a_restart(space: Space) -> None:
 @pytest.mark.disruptive
 def test_copies_beside_their_originals_run_once(space: Space) -> None:
     """A backlog that the next operator cannot be sure of is published again, all of it."""
+    space.system.fresh_operator_pod()
     space.apply(space.scenario_queue("doubled", {"replicas": 0, "concurrency": 4}))
     space.wait_queue("doubled")
     created = space.create_all(task(f"task-{n:03}", "doubled", "record") for n in range(100))

@@ -167,7 +167,7 @@ def test_both_stop_cleanly_on_sigterm(space: Space) -> None:
     space.apply(space.scenario_queue("stopped"))
     space.wait_queue("stopped")
     system = space.system
-    (worker,), operator = space.pods("stopped"), system.operator_pod()
+    (worker,), operator = space.pods("stopped"), system.fresh_operator_pod()
     stop_process(worker, "taskqueue_worker")
     stop_process(operator, "taskqueue_operator")
     for pod, words in ((worker, '"drained"'), (operator, '"the operator has stopped"')):
