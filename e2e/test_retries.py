@@ -10,7 +10,7 @@ from e2e.conftest import MakeSpace
 from e2e.manifests import task
 from e2e.rabbit import Message
 from e2e.space import Space, condition_of, count_runs, error_of
-from e2e.system import kill_process, name_of
+from e2e.system import ask_pod, kill_process, name_of, read_metric
 from taskqueue_api.conditions import parse_time
 from taskqueue_api.names import DELAY_EXCHANGE, delay_level
 
@@ -225,6 +225,11 @@ def test_a_worker_that_dies_before_it_publishes_the_next_attempt(space: Space) -
     space.apply(task("cut", "cut", "flaky", payload={"failures": 1}))
     space.wait_task("cut", "Retrying")
     (pod,) = space.pods("cut")
+    # What it cannot publish stops nothing else, and costs it no connection.
+    space.apply(task("beside", "cut", "record"))
+    space.wait_task("beside", "Succeeded")
+    lost = read_metric(ask_pod(pod, "/metrics").text, "taskqueue_worker_broker_reconnects_total")
+    assert lost == 0
     kill_process(pod, "taskqueue_worker")
     # The operator looks after the ladder, and another life of the worker publishes the message.
     body = space.wait_task("cut", "Succeeded")

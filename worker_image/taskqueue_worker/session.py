@@ -23,6 +23,7 @@ _HEARTBEAT_SECONDS = 30
 _CONNECT_SECONDS = 20.0
 _CLOSE_SECONDS = 5.0
 _CONFIRM_SECONDS = 30.0
+_ACK = "ack"
 
 # pika reports each failure several times over, with stack traces; we report it once.
 logging.getLogger("pika").setLevel(logging.CRITICAL + 1)
@@ -88,6 +89,7 @@ class Session:
         self._connection: AsyncioConnection | None = None
         self._consumer: Channel | None = None
         self._publisher: Channel | None = None
+        self._ready = False
         self._consumer_tag = ""
         self._publishing = asyncio.Lock()
         self._confirm: asyncio.Future[str] | None = None
@@ -130,7 +132,7 @@ class Session:
     @property
     def can_publish(self) -> bool:
         """Whether `publish` can be tried."""
-        return self._publisher is not None and not self.lost.done()
+        return self._ready and not self.lost.done()
 
     def ack(self, number: int) -> bool:
         """Acknowledge; False when the connection is lost."""
@@ -149,16 +151,20 @@ class Session:
     ) -> None:
         """Publish and wait for the confirm.
 
-        Raises UnroutableError, and BrokerError when the connection is lost meanwhile: the
-        message may be there or not.
+        Raises UnroutableError, and BrokerError when the broker refuses it, or the connection is
+        lost meanwhile: the message may be there or not.
         """
         # One at a time: a returned message bears no tag to tell it by.
         async with self._publishing:
-            if self._publisher is None or self.lost.done():
+            if not self.can_publish:
                 raise BrokerError("not connected")
+            channel = self._publisher or await self._open_publisher_again()
             self._returned = ""
             self._confirm = asyncio.get_running_loop().create_future()
-            self._publisher.basic_publish(exchange, key, body, properties, mandatory=True)
+            try:
+                channel.basic_publish(exchange, key, body, properties, mandatory=True)
+            except AMQPError as error:
+                raise BrokerError(_words(error)) from error
             waiting: set[asyncio.Future[str]] = {self._confirm, self.lost}
             await asyncio.wait(
                 waiting, timeout=_CONFIRM_SECONDS, return_when=asyncio.FIRST_COMPLETED
@@ -167,8 +173,8 @@ class Session:
                 # A confirm that comes late would be taken for that of the next message.
                 self._lose("no confirm")
                 raise BrokerError(self.lost.result())
-            if self._confirm.result() != "ack":
-                raise BrokerError("the broker did not take the message")
+            if self._confirm.result() != _ACK:
+                raise BrokerError(self._confirm.result())
             if self._returned:
                 raise UnroutableError(self._returned)
 
@@ -193,11 +199,27 @@ class Session:
             self._connection.close()
             await asyncio.wait([self._closed], timeout=_CLOSE_SECONDS)
 
-    async def _open_publisher(self) -> None:
-        channel = await self._open_channel()
+    async def _open_publisher(self) -> Channel:
+        channel = await self._open_channel(self._publisher_closed)
         channel.add_on_return_callback(self._on_returned)
         await self._step(lambda done: channel.confirm_delivery(self._on_confirm, done))
         self._publisher = channel
+        self._ready = True
+        return channel
+
+    async def _open_publisher_again(self) -> Channel:
+        try:
+            async with asyncio.timeout(_CONNECT_SECONDS):
+                return await self._open_publisher()
+        except TimeoutError:
+            self._lose("no channel to publish on")
+            raise BrokerError(self.lost.result()) from None
+
+    def _publisher_closed(self, reason: str) -> None:
+        """Take note that a publication was refused: an exchange is gone, say. The rest goes on."""
+        self._publisher = None
+        if self._confirm is not None and not self._confirm.done():
+            self._confirm.set_result(reason)
 
     async def _open_consumer(self, queue: str, prefetch: int) -> None:
         channel = await self._open_channel()
@@ -267,7 +289,7 @@ class Session:
     def _on_confirm(self, frame: Any) -> None:
         if self._confirm is not None and not self._confirm.done():
             acked = isinstance(frame.method, pika.spec.Basic.Ack)
-            self._confirm.set_result("ack" if acked else "nack")
+            self._confirm.set_result(_ACK if acked else "the broker did not take the message")
 
     def _on_returned(self, _: Channel, method: Any, *__: Any) -> None:
         # It comes before the confirm of the same message.

@@ -1,0 +1,106 @@
+"""A refused publication costs its channel, not the connection."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, cast
+
+import pika
+import pytest
+from pika.adapters.asyncio_connection import AsyncioConnection
+from pika.channel import Channel
+from pika.exceptions import ChannelClosedByBroker, ChannelWrongStateError
+
+from taskqueue_worker.session import BrokerError, Session
+
+REFUSED = ChannelClosedByBroker(404, "NOT_FOUND - no exchange 'taskqueue.delay.25' in vhost '/'")
+
+
+class FakeChannel(Channel):
+    """A channel that confirms what is published, or is closed for it."""
+
+    def __init__(self, answer: BaseException | None) -> None:
+        # Not Channel's own: that wants a connection.
+        self.answer = answer
+        self.sent: list[str] = []
+        self.on_close: Callable[[Any, Any], Any] = lambda *_: None
+        self.on_confirm: Callable[[Any], Any] = lambda _: None
+        self.is_shut = False
+
+    def add_on_close_callback(self, callback: Callable[[Any, Any], Any]) -> None:
+        self.on_close = callback
+
+    def add_on_return_callback(self, callback: Callable[..., Any]) -> None:
+        """Nothing is returned."""
+
+    def confirm_delivery(
+        self, ack_nack_callback: Callable[[Any], Any], callback: Any = None
+    ) -> None:
+        self.on_confirm = ack_nack_callback
+        callback(None)
+
+    def basic_publish(self, exchange: str, *_: Any, **__: Any) -> None:
+        if self.is_shut:
+            raise ChannelWrongStateError("Channel is closed.")
+        loop = asyncio.get_running_loop()
+        if self.answer is not None:
+            self.is_shut = True
+            loop.call_soon(self.on_close, self, self.answer)
+            return
+        self.sent.append(exchange)
+        frame = pika.frame.Method(1, pika.spec.Basic.Ack(len(self.sent)))
+        loop.call_soon(self.on_confirm, frame)
+
+
+class FakeConnection:
+    """Opens channels, as told."""
+
+    def __init__(self, *answers: BaseException | None) -> None:
+        self.channels = [FakeChannel(answer) for answer in answers]
+        self.opened = 0
+
+    def channel(self, on_open_callback: Callable[[Any], Any]) -> None:
+        channel = self.channels[self.opened]
+        self.opened += 1
+        on_open_callback(channel)
+
+
+async def open_session(connection: FakeConnection) -> Session:
+    """Return a session that can publish."""
+    session = Session(1, lambda _: None)
+    session._connection = cast(AsyncioConnection, connection)
+    await session._open_publisher()
+    return session
+
+
+async def publish(session: Session) -> None:
+    await session.publish("taskqueue.delay.25", "k", b"{}", pika.BasicProperties())
+
+
+async def test_a_refusal_is_told_and_the_next_publication_has_a_new_channel() -> None:
+    connection = FakeConnection(REFUSED, None)
+    session = await open_session(connection)
+    with pytest.raises(BrokerError, match="NOT_FOUND - no exchange"):
+        await publish(session)
+    assert session.can_publish
+    assert not session.lost.done()
+    await publish(session)
+    await publish(session)
+    assert connection.opened == 2
+    assert connection.channels[1].sent == ["taskqueue.delay.25"] * 2
+
+
+async def test_a_channel_that_is_closed_unnoticed_is_a_refusal_too() -> None:
+    session = await open_session(FakeConnection(None))
+    assert session._publisher is not None
+    cast(FakeChannel, session._publisher).is_shut = True
+    with pytest.raises(BrokerError, match="Channel is closed"):
+        await publish(session)
+
+
+async def test_what_is_lost_with_the_connection_is_not_tried_on_it_again() -> None:
+    connection = FakeConnection(None)
+    session = await open_session(connection)
+    session._lose("gone")
+    with pytest.raises(BrokerError, match="not connected"):
+        await publish(session)
+    assert connection.opened == 1
