@@ -209,6 +209,26 @@ def content_of(body: Object) -> Object:
     return {key: value for key, value in body.items() if key != "metadata"}
 
 
+def test_task_that_loses_its_queue_and_then_its_worker_is_run_again(space: Space) -> None:
+    space.apply(space.scenario_queue("both", timeout="2m"))
+    space.wait_queue("both")
+    space.apply(task("held", "both", "hold"))
+    space.wait_task("held", "Running")
+    (pod,) = space.pods("both")
+    with space.system.rabbit.channel() as channel:
+        channel.queue_delete(space.work_queue("both"))
+    space.wait(
+        "it is published again", lambda: space.get("Task", "held")["status"]["dispatches"] == 2
+    )
+    space.system.api.delete("Pod", space.name, name_of(pod), grace=0)
+    space.wait("another runs it", lambda: [run.attempt for run in space.runs("start")] == [1, 2])
+    space.let_go()
+    body = space.wait_task("held", "Succeeded")
+    assert body["status"]["attempts"] == 2
+    assert [run.attempt for run in space.runs("end")] == [2]
+    space.wait_depth("both", 0)
+
+
 def test_queue_deleted_under_its_workers_comes_back(space: Space) -> None:
     space.apply(space.scenario_queue("lost"))
     space.wait_queue("lost")

@@ -43,8 +43,8 @@ class QueueKey(NamedTuple):
 class WaitingTask:
     """A Task that waits for its first attempt or another, as far as its publication needs it.
 
-    phase: Pending or Retrying.
-    attempt: the one that it waits for, from 1.
+    phase: Pending or Retrying; or Running, while its message is known to be unacknowledged.
+    attempt: the one that it waits for, or that runs, from 1.
     due: when that attempt may start; None: at once.
     deadline: when that attempt may start no more; None: never.
     payload: the message's body, JSON; None: not kept, to be read again.
@@ -72,9 +72,19 @@ class WaitingTask:
     too_deep: bool = False
 
     @property
+    def running(self) -> bool:
+        """Whether a worker has it, with the message of this attempt or an earlier one."""
+        return self.phase == "Running"
+
+    @property
     def retrying(self) -> bool:
         """Whether an attempt has failed, and the worker that ran it has published the next."""
         return self.phase == "Retrying"
+
+    @property
+    def stage(self) -> tuple[int, int, str]:
+        """How far it has come: run, attempt, phase."""
+        return self.run, self.attempt, self.phase
 
     def announced(self) -> "WaitingTask":
         """Return the Task as of its next publication."""
@@ -100,11 +110,12 @@ def read_task(body: Mapping[str, Any], *, listed: bool) -> WaitingTask:
     """Return a Task object as what its publication needs."""
     metadata, spec, status = body["metadata"], body["spec"], body.get("status") or {}
     phase = status.get("phase", "Pending")
+    attempts = status.get("attempts", 0)
     timeout, deadline = spec.get("timeout"), spec.get("deadline")
-    due = status.get("nextAttemptTime") if phase == "Retrying" else spec.get("notBefore")
+    due = {"Pending": spec.get("notBefore"), "Retrying": status.get("nextAttemptTime")}.get(phase)
     payload = spec.get("payload")
     # One that was run is not refused any more, so it must be carried.
-    too_deep = phase != "Retrying" and is_too_deep(payload)
+    too_deep = phase == "Pending" and is_too_deep(payload)
     return WaitingTask(
         uid=TaskUid(metadata["uid"]),
         queue=QueueKey(metadata["namespace"], spec["queue"]),
@@ -118,7 +129,7 @@ def read_task(body: Mapping[str, Any], *, listed: bool) -> WaitingTask:
         payload=encode_payload(None if too_deep else payload),
         listed=listed,
         phase=phase,
-        attempt=status.get("attempts", 0) + 1 if phase == "Retrying" else 1,
+        attempt={"Retrying": attempts + 1, "Running": attempts}.get(phase, 1),
         due=parse_time(due) if due else None,
         deadline=parse_time(deadline) if deadline else None,
         retry=write_policy(spec["retry"]) if "retry" in spec else None,
@@ -136,7 +147,7 @@ def decide_refusal(task: WaitingTask, ceiling: timedelta) -> Refusal | None:
 
     ceiling: the timeout of its TaskQueue. What a schema cannot tell is told here.
     """
-    if task.retrying:
+    if task.retrying or task.running:
         return None
     # The admission policy refuses it, where the policy is installed.
     if task.due is not None and task.due - task.created > NOT_BEFORE_MAX + timedelta(days=1):
@@ -212,12 +223,12 @@ def decide_dispatched_through(
 
 
 def is_overdue(task: WaitingTask, now: datetime) -> bool:
-    """Return whether an attempt is so late that its message is taken for lost.
+    """Return whether a Task waits for so long that its message is taken for lost.
 
     Twice as late after each publication: it may also wait behind long work.
     """
     patience: timedelta = OVERDUE * 2 ** min(task.dispatches - 1, 20)
-    return (task.due or task.created) + patience < now
+    return not task.running and (task.due or task.created) + patience < now
 
 
 def remaining_delay(task: WaitingTask, now: datetime) -> timedelta:

@@ -16,8 +16,10 @@ class Course(Enum):
     """It waits, and is to be run no more."""
     STOP = "stop"
     """It was seen running, and is to be stopped if it still runs."""
+    KEEP = "keep"
+    """It is run, and to be published again should its queue be lost, and its worker too."""
     FORGET = "forget"
-    """It is another's, or nobody's."""
+    """Nothing can be left to do."""
 
 
 def decide_course(event_type: str | None, body: Mapping[str, Any]) -> Course:
@@ -29,7 +31,7 @@ def decide_course(event_type: str | None, body: Mapping[str, Any]) -> Course:
     phase = body.get("status", {}).get("phase", "Pending")
     gone = event_type == "DELETED" or "deletionTimestamp" in body["metadata"]
     if phase == "Running":
-        return Course.STOP if gone or body["spec"].get("cancel") else Course.FORGET
+        return Course.STOP if gone or body["spec"].get("cancel") else Course.KEEP
     if gone or phase not in WAITING_PHASES:
         return Course.FORGET
     return Course.CANCEL if body["spec"].get("cancel") else Course.PUBLISH

@@ -27,8 +27,8 @@ def register(
         counts.changed(metadata["namespace"])
         # Kopf lists first: events of that list have no type.
         course = decide_course(event["type"], body)
-        if course is Course.PUBLISH:
-            dispatcher.task_waiting(body, listed=event["type"] is None)
+        if course in (Course.PUBLISH, Course.KEEP):
+            dispatcher.task_seen(body, listed=event["type"] is None)
         elif course is Course.CANCEL:
             dispatcher.cancel(body)
         else:

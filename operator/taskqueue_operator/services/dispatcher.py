@@ -1,8 +1,8 @@
-"""Knows every Task that waits, and the queue that each waits for.
+"""Knows every Task that waits or runs, and the queue of each.
 
-A Task enters when it is seen Pending or Retrying and leaves when it is seen in another phase or
-gone. The worker whose attempt failed has published the next one itself; from here it goes out
-only when that message is lost.
+A Task enters when it is seen and leaves when it has finished or is gone. The worker whose attempt
+failed has published the next one itself; from here it goes out only when that message is lost. So
+does one that runs: should its worker live, the second message waits there for nothing.
 """
 
 import asyncio
@@ -71,8 +71,8 @@ class Dispatcher:
         self._listed_at = float("-inf")
         self._deadlines: list[tuple[datetime, TaskUid]] = []
 
-    def task_waiting(self, body: dict[str, Any], *, listed: bool) -> None:
-        """Take note of a Task that waits; one known to wait for this attempt is left alone."""
+    def task_seen(self, body: dict[str, Any], *, listed: bool) -> None:
+        """Take note of a Task that waits or runs; one known to do so is left alone."""
         uid = TaskUid(body["metadata"]["uid"])
         now = asyncio.get_running_loop().time()
         if listed:
@@ -80,17 +80,19 @@ class Dispatcher:
         task = read_task(body, listed=listed)
         if uid in self._queue_of:
             known = self._lanes[self._queue_of[uid]].entries[uid].task
-            if (known.run, known.attempt) == (task.run, task.attempt):
+            if known.stage == task.stage:
                 return
             self.task_left(uid)
         lane = self._lane(task.queue)
-        lane.newest = max(lane.newest or task.created, task.created)
+        if not task.running:
+            lane.newest = max(lane.newest or task.created, task.created)
         self._queue_of[uid] = lane.key
         entry = Entry(task, Place.WAITING, now)
         lane.entries[uid] = entry
         if task.deadline is not None:
             heapq.heappush(self._deadlines, (task.deadline, uid))
-        if task.retrying and not listed:
+        # Who runs it has its message, and publishes that of the next attempt.
+        if task.running or (task.retrying and not listed):
             self._publishing.out(entry)
         else:
             self._publishing.wait(lane, entry)
@@ -105,7 +107,7 @@ class Dispatcher:
 
     def _fail_late(self, lane: Lane, entry: Entry) -> None:
         refusal = decide_late(entry.task)
-        if refusal is None or entry.place is Place.REFUSED:
+        if refusal is None or entry.place is Place.REFUSED or entry.task.running:
             return
         if entry.place is Place.WAITING:
             self._publishing.take(lane, entry.task.uid)

@@ -77,7 +77,7 @@ class Publishing:
         self._held_bytes += size
         lane.waiting[entry.task.uid] = entry
         if lane.gate.link is None:
-            self._writer.held(entry.task, lane.gate.reason, lane.gate.message)
+            self._tell(lane, entry)
         lane.wake.set()
 
     def take(self, lane: Lane, uid: TaskUid) -> Entry:
@@ -87,6 +87,10 @@ class Publishing:
 
     def tell_held(self, lane: Lane) -> None:
         for entry in lane.waiting.values():
+            self._tell(lane, entry)
+
+    def _tell(self, lane: Lane, entry: Entry) -> None:
+        if not entry.task.running:  # it needs no message, unless its worker is lost
             self._writer.held(entry.task, lane.gate.reason, lane.gate.message)
 
     async def run(self, lane: Lane) -> None:

@@ -220,10 +220,10 @@ def test_a_task_that_is_retried_is_read_with_its_next_attempt() -> None:
     assert task.retry == '{"backoff":{"type":"Immediate"},"maxAttempts":7}'
 
 
-@pytest.mark.parametrize("phase", ["Pending", "Running", "Succeeded"])
-def test_a_task_in_another_phase_waits_for_no_later_attempt(phase: str) -> None:
+@pytest.mark.parametrize(("phase", "attempt"), [("Pending", 1), ("Running", 3), ("Succeeded", 1)])
+def test_a_task_in_another_phase_waits_for_no_later_attempt(phase: str, attempt: int) -> None:
     task = read_task(build_task(status={"phase": phase, "attempts": 3}), listed=False)
-    assert (task.retrying, task.phase, task.attempt, task.due) == (False, phase, 1, None)
+    assert (task.retrying, task.phase, task.attempt, task.due) == (False, phase, attempt, None)
 
 
 @pytest.mark.parametrize("status", [None, {}], ids=repr)

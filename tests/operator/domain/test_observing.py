@@ -21,7 +21,7 @@ DELETED = {"deletionTimestamp": "2026-01-02T12:00:00Z"}
         pytest.param("MODIFIED", {}, True, {}, Course.CANCEL, id="cancelled while it waits"),
         pytest.param(None, RETRYING, True, {}, Course.CANCEL, id="cancelled between attempts"),
         pytest.param(
-            "MODIFIED", {"phase": "Running"}, False, {}, Course.FORGET, id="a worker has it"
+            "MODIFIED", {"phase": "Running"}, False, {}, Course.KEEP, id="a worker has it"
         ),
         pytest.param("MODIFIED", {"phase": "Running"}, True, {}, Course.STOP, id="cancelled"),
         pytest.param(

@@ -66,12 +66,12 @@ class World:
         """Let Tasks appear."""
         for name in names:
             body = self.cluster.add(build_task(name, **changes))
-            self.dispatcher.task_waiting(body, listed=listed)
+            self.dispatcher.task_seen(body, listed=listed)
 
     def fail(self, name: str = "a", *, listed: bool = False, **changes: Any) -> None:
         """Let an attempt of a Task fail that is followed by another."""
         body = self.cluster.add(build_retrying(name, **changes))
-        self.dispatcher.task_waiting(body, listed=listed)
+        self.dispatcher.task_seen(body, listed=listed)
 
     def leave(self, name: str) -> None:
         """Let a Task leave Pending."""

@@ -37,7 +37,7 @@ async def test_an_edit_of_a_waiting_task_publishes_nothing_twice(world: World) -
     await settle()
     body = build_task("a")
     body["metadata"]["labels"] = {"edited": "yes"}
-    world.dispatcher.task_waiting(body, listed=False)
+    world.dispatcher.task_seen(body, listed=False)
     await asyncio.sleep(60)
     assert world.rabbit.uids == ["uid-a"]
 

@@ -1,6 +1,7 @@
 """What is published again, what is not, and what the next operator is told."""
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -315,3 +316,52 @@ async def test_an_announcement_waits_for_the_api_server(world: World) -> None:
     await lose_channel(world)
     await asyncio.sleep(120)
     assert [item.dispatches for item in world.rabbit.sent] == [1, 2]
+
+
+RUNNING = {"phase": "Running", "attempts": 2, "worker": {"pod": "p", "instance": "i"}}
+
+
+async def test_what_runs_is_published_again_when_its_queue_was_lost(world: World) -> None:
+    """Its worker may be lost too, and with it the message that another would have got."""
+    world.open()
+    world.create("a", status=RUNNING)
+    await asyncio.sleep(600)
+    assert world.rabbit.sent == []
+    world.dispatcher.queue_lost(KEY)
+    await asyncio.sleep(9.9)
+    assert world.status("a")["dispatches"] == 2
+    await asyncio.sleep(1)
+    (sent,) = world.rabbit.sent
+    headers = sent.properties.headers
+    assert headers is not None
+    # Of the attempt that runs: should it fail, this message starts no other before its time.
+    assert (sent.uid, headers["x-tq-attempt"], headers["x-tq-dispatches"]) == ("uid-a", 2, 2)
+    assert world.status("a")["phase"] == "Running"
+
+
+async def test_what_runs_is_left_alone_by_all_else(world: World) -> None:
+    world.open()
+    world.create("a", status=RUNNING, spec={"deadline": "2026-01-02T12:00:01Z"}, listed=True)
+    await settle()
+    world.now += timedelta(hours=1)
+    await asyncio.sleep(3600)
+    world.dispatcher.sweep(KEY)
+    world.dispatcher.ladder_lost(KEY)
+    world.dispatcher.fail_late()
+    world.dispatcher.hold(KEY, "BrokerUnreachable", "away")
+    await asyncio.sleep(60)
+    assert world.rabbit.sent == []
+    assert world.status("a") | RUNNING == world.status("a")
+    assert world.dispatched("a") is None
+
+
+async def test_what_runs_and_has_no_queue_is_not_told_so(world: World) -> None:
+    world.open()
+    world.create("a", status=RUNNING)
+    await settle()
+    world.dispatcher.close_queue(KEY)
+    await asyncio.sleep(60)
+    assert world.dispatched("a") is None
+    world.open()
+    await asyncio.sleep(1)
+    assert world.rabbit.uids == ["uid-a"]

@@ -380,7 +380,7 @@ async def test_a_new_run_of_a_finished_task_is_another_publication(world: World)
     world.open()
     world.fail("a")
     body = world.cluster.add(build_task("a", status={"run": 1}))
-    world.dispatcher.task_waiting(body, listed=False)
+    world.dispatcher.task_seen(body, listed=False)
     await settle()
     assert publications(world) == [("uid-a", 1, 1)]
 
@@ -388,7 +388,7 @@ async def test_a_new_run_of_a_finished_task_is_another_publication(world: World)
 async def test_a_retried_task_is_forgotten_when_it_is_gone(world: World) -> None:
     world.open()
     world.fail("a")
-    world.dispatcher.task_waiting(build_retrying("b"), listed=False)
+    world.dispatcher.task_seen(build_retrying("b"), listed=False)
     world.dispatcher.task_left(UID)
     world.dispatcher.forget_except("shop", set(), NOW + SECOND)
     world.dispatcher.ladder_lost(KEY)

@@ -151,7 +151,7 @@ async def world() -> AsyncIterator[World]:
 def add_retrying(world: World, name: str, *, listed: bool = False) -> None:
     """Let a Task appear whose first attempt failed before the operator started."""
     body = world.cluster.add(build_retrying(name, created=EARLIER))
-    world.dispatcher.task_waiting(body, listed=listed)
+    world.dispatcher.task_seen(body, listed=listed)
 
 
 async def test_what_waits_for_no_time_is_as_sure_as_before(world: World) -> None:
@@ -159,7 +159,7 @@ async def test_what_waits_for_no_time_is_as_sure_as_before(world: World) -> None
     del world.rabbit.queues[LEVEL]
     world.rabbit.ready["tq.shop.emails"] = 1
     body = world.cluster.add(build_task("b", created=EARLIER))
-    world.dispatcher.task_waiting(body, listed=True)
+    world.dispatcher.task_seen(body, listed=True)
     await world.reconcile(status={"dispatchedThrough": "2026-01-02T11:59:00Z"})
     await asyncio.sleep(60)
     assert world.rabbit.sent == []
@@ -196,7 +196,7 @@ async def test_what_waited_on_a_lost_level_is_published_again_for_the_rest_of_it
     world.declare_as_before()
     await world.reconcile()
     add_retrying(world, "a")
-    world.dispatcher.task_waiting(world.cluster.add(build_task("b")), listed=False)
+    world.dispatcher.task_seen(world.cluster.add(build_task("b")), listed=False)
     await settle()
     del world.rabbit.queues[LEVEL]
     await asyncio.sleep(CHECK_SECONDS + 1)
@@ -229,7 +229,7 @@ async def test_a_lost_level_concerns_all_taskqueues_of_the_vhost(world: World) -
     world.queues.seen(world.cluster.add(build_taskqueue(metadata=metadata)))
     await world.queues.reconcile(other)
     body = world.cluster.add(build_retrying("x", spec={"queue": "other"}))
-    world.dispatcher.task_waiting(body, listed=False)
+    world.dispatcher.task_seen(body, listed=False)
     del world.rabbit.queues[LEVEL]
     await asyncio.sleep(CHECK_SECONDS + 1)
     await world.queues.reconcile(KEY)
@@ -248,7 +248,7 @@ async def test_a_level_lost_while_no_operator_ran_concerns_who_is_reconciled_lat
     second = build_taskqueue(metadata={"name": "other", "uid": "uid-other"}, status=through)
     world.queues.seen(world.cluster.add(second))
     body = world.cluster.add(build_retrying("x", created=EARLIER, spec={"queue": "other"}))
-    world.dispatcher.task_waiting(body, listed=True)
+    world.dispatcher.task_seen(body, listed=True)
     await world.reconcile(status=through)
     await world.queues.reconcile(QueueKey("shop", "other"))
     await asyncio.sleep(60)

@@ -104,7 +104,7 @@ async def test_a_second_reconcile_writes_nothing(world: World) -> None:
 
 
 async def test_waiting_tasks_are_published_once_the_queue_is_there(world: World) -> None:
-    world.dispatcher.task_waiting(world.cluster.add(build_task("a")), listed=False)
+    world.dispatcher.task_seen(world.cluster.add(build_task("a")), listed=False)
     await settle()
     assert world.rabbit.sent == []
     await world.reconcile()
@@ -116,7 +116,7 @@ async def test_what_the_operator_before_published_is_not_published_again(world: 
     world.declare_as_before()
     world.rabbit.ready["tq.shop.emails"] = 1
     body = world.cluster.add(build_task("a", created=EARLIER))
-    world.dispatcher.task_waiting(body, listed=True)
+    world.dispatcher.task_seen(body, listed=True)
     await world.reconcile(status={"dispatchedThrough": "2026-01-02T11:59:00Z"})
     await asyncio.sleep(60)
     assert world.rabbit.sent == []
@@ -124,7 +124,7 @@ async def test_what_the_operator_before_published_is_not_published_again(world: 
 
 async def test_a_first_attempt_that_is_nowhere_is_published_again(world: World) -> None:
     world.declare_as_before()
-    world.dispatcher.task_waiting(world.cluster.add(build_task("a")), listed=False)
+    world.dispatcher.task_seen(world.cluster.add(build_task("a")), listed=False)
     await world.reconcile()
     await settle()
     # A worker may hold it; that it is late is what counts.
@@ -143,7 +143,7 @@ async def test_what_a_wiped_broker_lost_while_no_operator_ran_is_published_again
 ) -> None:
     # dispatchedThrough says that it was published; but the queue is not there any more.
     body = world.cluster.add(build_task("a", created=EARLIER))
-    world.dispatcher.task_waiting(body, listed=True)
+    world.dispatcher.task_seen(body, listed=True)
     await world.reconcile(status={"dispatchedThrough": "2026-01-02T11:59:00Z"})
     await asyncio.sleep(60)
     assert [(item.uid, item.dispatches) for item in world.rabbit.sent] == [("uid-a", 2)]
@@ -151,7 +151,7 @@ async def test_what_a_wiped_broker_lost_while_no_operator_ran_is_published_again
 
 async def test_what_a_wiped_broker_lost_is_published_again(world: World) -> None:
     await world.reconcile()
-    world.dispatcher.task_waiting(world.cluster.add(build_task("a")), listed=False)
+    world.dispatcher.task_seen(world.cluster.add(build_task("a")), listed=False)
     await settle()
     world.rabbit.queues.clear()
     await world.queues.reconcile(KEY)
@@ -192,7 +192,7 @@ async def test_a_broker_that_refuses_us_is_a_condition_and_its_tasks_are_held(
     world: World,
 ) -> None:
     world.link.lose(BrokerRefusedError("AuthenticationFailed", "refused user or password"))
-    world.dispatcher.task_waiting(world.cluster.add(build_task("a")), listed=False)
+    world.dispatcher.task_seen(world.cluster.add(build_task("a")), listed=False)
     conditions = await world.reconcile()
     assert conditions["Ready"] == ("False", "AuthenticationFailed")
     assert world.rabbit.sent == []
@@ -308,7 +308,7 @@ async def test_a_lost_connection_holds_the_queue_and_has_it_looked_at(world: Wor
     await world.reconcile()
     world.link.lose()
     world.queues.broker_changed([KEY], world.link)
-    world.dispatcher.task_waiting(world.cluster.add(build_task("a")), listed=False)
+    world.dispatcher.task_seen(world.cluster.add(build_task("a")), listed=False)
     await asyncio.sleep(10)
     assert (await world.conditions())["Ready"] == ("False", "BrokerUnreachable")
     world.link.fault = None

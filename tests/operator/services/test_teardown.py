@@ -143,7 +143,7 @@ async def test_a_kept_queue_is_named_with_what_it_holds(world: World) -> None:
 
 
 async def test_workers_are_stopped_and_nothing_more_is_published(world: World) -> None:
-    world.dispatcher.task_waiting(build_task(), listed=False)
+    world.dispatcher.task_seen(build_task(), listed=False)
     await world.run()
     assert world.cluster.count("delete", "Deployment") == 1
     assert ("Deployment", "shop", "tq-emails") not in world.cluster.objects
