@@ -28,6 +28,7 @@ def refusal(kubectl: Kubectl) -> Refusal:
 
 
 TEMPLATE = "spec.workers.template"
+SIDECARS = f"{TEMPLATE}.sidecars"
 LONG = "a" * 41
 
 
@@ -51,14 +52,64 @@ LONG = "a" * 41
         pytest.param(
             {"spec.workers.handlers": {}},
             "spec.workers.handlers",
-            "exactly one of python and exec must be set",
-            id="neither kind of handlers",
+            "exactly one of python, exec and http must be set",
+            id="no kind of handlers",
         ),
         pytest.param(
             {"spec.workers.handlers.exec": {"command": ["true"]}},
             "spec.workers.handlers",
-            "exactly one of python and exec must be set",
-            id="both kinds of handlers",
+            "exactly one of python, exec and http must be set",
+            id="two kinds of handlers",
+        ),
+        pytest.param(
+            {
+                "spec.workers.handlers.exec": {"command": ["true"]},
+                "spec.workers.handlers.http": {"url": "http://localhost/"},
+            },
+            "spec.workers.handlers",
+            "exactly one of python, exec and http must be set",
+            id="all kinds of handlers",
+        ),
+        *(
+            pytest.param(
+                {"spec.workers.handlers": {"http": {"url": url}}},
+                "spec.workers.handlers.http.url",
+                "must be an address such as 'http://localhost:8080/task', with http or https, a "
+                f"host and no fragment, not '{url}'",
+                id=f"handlers at {url}",
+            )
+            for url in (
+                "localhost:8080",
+                "ftp://localhost/",
+                "http:///task",
+                "http://localhost:65536/",
+                "http://localhost/#top",
+                "http://localhost/a b",
+            )
+        ),
+        pytest.param(
+            {"spec.workers.handlers": {"http": {"url": "http://me:secret@localhost/"}}},
+            "spec.workers.handlers.http.url",
+            "must hold no user and no password: whoever can read the TaskQueue reads them",
+            id="handlers by a password",
+        ),
+        pytest.param(
+            {"spec.workers.handlers": {"http": {"url": ""}}},
+            "spec.workers.handlers.http.url",
+            "should be at least 1 chars long",
+            id="handlers at an empty address",
+        ),
+        pytest.param(
+            {"spec.workers.handlers": {"http": {"url": f"http://localhost/{'a' * 2048}"}}},
+            "spec.workers.handlers.http.url",
+            "may not be more than 2048",
+            id="handlers at a long address",
+        ),
+        pytest.param(
+            {"spec.workers.handlers": {"http": {}}},
+            "spec.workers.handlers.http.url",
+            "Required value",
+            id="handlers at no address",
         ),
         pytest.param(
             {"spec.workers.handlers.python.module": "shop-tasks.py"},
@@ -219,6 +270,48 @@ LONG = "a" * 41
             id="volume without a source",
         ),
         pytest.param(
+            {SIDECARS: [{"name": "worker"}]},
+            f"{SIDECARS}[0].name",
+            "must not be 'worker', which is the worker's own",
+            id="sidecar with the worker's name",
+        ),
+        pytest.param(
+            {SIDECARS: [{"name": "a"}, {"name": "a"}]},
+            f"{SIDECARS}[1]",
+            "Duplicate value",
+            id="sidecar named twice",
+        ),
+        pytest.param(
+            {SIDECARS: [{"name": name} for name in "abcde"]},
+            SIDECARS,
+            "must have at most 4 items",
+            id="too many sidecars",
+        ),
+        pytest.param(
+            {SIDECARS: [{"name": "a", "securityContext": {"privileged": True}}]},
+            f"{SIDECARS}[0].securityContext",
+            "unknown field",
+            id="sidecar with rights",
+        ),
+        pytest.param(
+            {SIDECARS: [{"name": "a", "startupProbe": {"httpGet": {"port": 1, "host": "b"}}}]},
+            f"{SIDECARS}[0].startupProbe.httpGet.host",
+            "unknown field",
+            id="probe of another host",
+        ),
+        pytest.param(
+            {SIDECARS: [{"name": "a", "ports": [{"containerPort": 19080}]}]},
+            f"{SIDECARS}[0].ports[0].containerPort",
+            "must not be 19080, which is the worker's own",
+            id="sidecar on the worker's port",
+        ),
+        pytest.param(
+            {SIDECARS: [{"name": "a", "volumeMounts": [{"name": "b", "mountPath": "/b"}]}]},
+            TEMPLATE,
+            "each of volumeMounts of sidecars must name one of volumes",
+            id="sidecar that mounts what is not there",
+        ),
+        pytest.param(
             {"metadata.name": LONG},
             "metadata.name",
             "metadata.name must be at most 40 characters",
@@ -324,9 +417,35 @@ def test_wrong_task_is_refused(
                     f"{TEMPLATE}.volumes": [{"name": "a", "emptyDir": {"sizeLimit": "1Gi"}}],
                     f"{TEMPLATE}.volumeMounts": [{"name": "a", "mountPath": "/data"}],
                     f"{TEMPLATE}.tolerations": [{"operator": "Exists"}],
+                    SIDECARS: [
+                        {
+                            "name": "server",
+                            "image": "node:24",
+                            "imagePullPolicy": "Never",
+                            "command": ["node"],
+                            "args": ["server.js"],
+                            "env": [{"name": "PYTHONPATH", "value": "/x"}],
+                            "ports": [{"name": "web", "containerPort": 8080}],
+                            "resources": {"limits": {"memory": "64Mi"}},
+                            "volumeMounts": [{"name": "a", "mountPath": "/data"}],
+                            "startupProbe": {"httpGet": {"port": 8080}, "periodSeconds": 1},
+                            "readinessProbe": {"httpGet": {"path": "/x", "port": 8080}},
+                        }
+                    ],
                 },
             ),
             id="TaskQueue with all it may have",
+        ),
+        *(
+            pytest.param(
+                edited(QUEUE, {"spec.workers.handlers": {"http": {"url": url}}}),
+                id=f"handlers at {url}",
+            )
+            for url in (
+                "http://localhost:8080/task",
+                "http://[::1]",
+                "https://mailer.shop.svc:65535/a%20b?c=d@e",
+            )
         ),
         pytest.param(TASK, id="Task with what it needs"),
         pytest.param(edited(TASK, {"spec.payload": {}}), id="empty payload"),
