@@ -19,8 +19,8 @@ EVERY_SECONDS = 5.0
 ALL_SECONDS = 60.0
 """Everything is counted this often: the deletion of a finished Task gives no event."""
 
-SHARE = 20
-"""Counting rests this many times as long as it took, so that it stays under 5% of the load."""
+SHARE = 10
+"""Counting rests this many times as long as it took; most of that is waiting for the API server."""
 
 logger = logging.getLogger(__name__)
 
