@@ -121,9 +121,9 @@ async def test_counting_that_takes_long_is_done_more_seldom(world: World) -> Non
     await asyncio.sleep(10)
     gate.set()
     world.counts.changed("shop")
-    await asyncio.sleep(90)
+    await asyncio.sleep(45)
     assert world.cluster.count("table") == 1
-    await asyncio.sleep(200)
+    await asyncio.sleep(100)
     assert world.cluster.count("table") == 2
 
 
