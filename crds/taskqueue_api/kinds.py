@@ -46,6 +46,8 @@ TASK = Kind(
         Column("Queue", ".spec.queue"),
         Column("Handler", ".spec.handler"),
         Column("Status", ".status.phase"),
+        # Percent. A word with a sign would have to be a field of its own, written for this alone.
+        Column("Progress", ".status.progress.percent", type="integer"),
         Column("Attempts", ".status.attempts", type="integer"),
         Column("Duration", ".status.duration"),
         _AGE,

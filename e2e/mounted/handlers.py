@@ -61,6 +61,20 @@ def hold(payload: Any, ctx: Context) -> dict[str, Any]:
     return {"attempt": ctx.attempt}
 
 
+@task("report")
+def report(payload: Any, ctx: Context) -> dict[str, Any]:
+    """Say what {"say": [[fraction, message], ...]} has, wait for the gate if {"hold": true}.
+
+    {"failures": n}: fail so often, before waiting.
+    """
+    for arguments in payload["say"] if ctx.attempt == 1 else []:
+        ctx.progress(*arguments)
+        time.sleep(payload.get("pause", 0))
+    if ctx.attempt <= payload.get("failures", 0):
+        raise ConnectionError(f"attempt {ctx.attempt} fails")
+    return hold(payload, ctx) if payload.get("hold") else {"attempt": ctx.attempt}
+
+
 @task("gated")
 def gated(payload: Any, ctx: Context) -> dict[str, Any]:
     """Record the run, and fail until the scenario lets go."""

@@ -9,7 +9,7 @@ from typing import cast
 
 from taskqueue_api.names import DEAD_LETTER_EXCHANGE, DELAY_EXCHANGE, delay_key
 from taskqueue_worker import attempts, inflight
-from taskqueue_worker.attempts import ANNOUNCE_SECONDS, Held
+from taskqueue_worker.attempts import Held
 from taskqueue_worker.inflight import Inflight, State
 from taskqueue_worker.outcomes import Outcome
 from taskqueue_worker.settle import (
@@ -20,6 +20,7 @@ from taskqueue_worker.settle import (
     dead_letter_headers,
     next_attempt_headers,
 )
+from taskqueue_worker.showing import ANNOUNCE_SECONDS
 from taskqueue_worker.worker import park_seconds, spare_messages
 from tests.protocol import broker, calls, checks
 from tests.protocol.steps import Step, describe_pod, put_entry, put_worker, store

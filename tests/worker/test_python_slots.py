@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from taskqueue_worker.outcomes import Failure, Success
 from taskqueue_worker.processes import Launcher, LauncherError
 from taskqueue_worker.runners import Job, Runner, build_runner
 from taskqueue_worker.sdk import RETRY_AFTER_MAX
+from taskqueue_worker.statuses import Progress
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -38,10 +40,10 @@ def job(handler: str, payload: Any = None, timeout: float = 8) -> Job:
 class Slots:
     """A running launcher with its runner, and what handlers logged."""
 
-    def __init__(self, launcher: Launcher) -> None:
+    def __init__(self, launcher: Launcher, count: int) -> None:
         self.launcher = launcher
         self.logged: list[str] = []
-        self.runner: Runner = build_runner(launcher, 2, self._log)
+        self.runner: Runner = build_runner(launcher, count, self._log)
 
     def _log(self, _: Job, head: dict[str, Any]) -> None:
         self.logged.append(head["message"])
@@ -66,14 +68,14 @@ def python_path() -> Iterator[None]:
 
 
 @contextlib.asynccontextmanager
-async def started(module: str) -> AsyncIterator[Slots]:
+async def started(module: str, slots: int = 2) -> AsyncIterator[Slots]:
     launcher = Launcher({"python": {"module": module}})
     try:
         await launcher.start()
-        slots = Slots(launcher)
-        await slots.runner.prepare()
-        yield slots
-        slots.runner.close()
+        running = Slots(launcher, slots)
+        await running.runner.prepare()
+        yield running
+        running.runner.close()
     finally:
         await launcher.close()
 
@@ -90,6 +92,28 @@ async def slots() -> AsyncIterator[Slots]:
 )
 async def test_a_payload_arrives_as_it_was_sent(slots: Slots, payload: Any) -> None:
     assert await slots.result("echo", payload) == payload
+
+
+async def test_progress_arrives_when_it_changes(slots: Slots) -> None:
+    said: list[Progress] = []
+    calls = [[0], [0.4, "halfway"], [0.4, "halfway"], [0.401, "halfway"], [1, "a\x1b[1m\ud800b"]]
+    outcome = await slots.runner.run(replace(job("progress", calls), report=said.append))
+    assert outcome == Success(None)
+    assert said == [Progress(0), Progress(40, "halfway"), Progress(100, "a\ufffd[1m?b")]
+
+
+async def test_progress_that_cannot_be_meant_fails_in_the_handler(slots: Slots) -> None:
+    error = await slots.error("progress", [[1.7]])
+    assert (error.type, error.message) == ("ValueError", "progress must be from 0 to 1, not 1.7")
+    assert "in progress" in error.traceback
+
+
+async def test_what_a_thread_says_after_its_handler_is_not_taken_for_the_next_ones() -> None:
+    async with started(MODULE, slots=1) as slots:
+        said: list[Progress] = []
+        await slots.runner.run(replace(job("progress_later", 0.1), report=said.append))
+        await slots.runner.run(replace(job("progress_after", 0.3), report=said.append))
+        assert said == [Progress(50, "of its own")]
 
 
 async def test_a_coroutine_gets_its_context_and_a_logger(slots: Slots) -> None:

@@ -48,7 +48,7 @@ def run(error: Exception) -> Outcome:
 
     registry = Registry()
     registry.add("a", handler)
-    return slot._run({"handler": "a"}, b"null", registry.handlers, finish)
+    return slot._run({"handler": "a"}, b"null", registry.handlers, finish, lambda *_: None)
 
 
 @pytest.mark.parametrize(

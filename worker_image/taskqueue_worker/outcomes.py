@@ -9,10 +9,18 @@ from typing import Any
 RESULT_MAX_BYTES = 8 * 1024
 ERROR_MESSAGE_MAX = 4096
 ERROR_TYPE_MAX = 256
+PROGRESS_MESSAGE_MAX = 1024
 
 DEADLINE_EXCEEDED = "DeadlineExceeded"
 
 QUOTED_MAX = 200
+
+_KEPT_CONTROLS = (ord("\n"), ord("\t"))
+_CONTROLS = {
+    code: "\N{REPLACEMENT CHARACTER}"
+    for code in (*range(0x20), *range(0x7F, 0xA0))
+    if code not in _KEPT_CONTROLS
+}
 
 
 @dataclass(frozen=True)
@@ -74,6 +82,11 @@ def bounded(text: str, limit: int) -> str:
     """Return a text of at most `limit` characters that UTF-8 can hold; a cut shows as `…`."""
     clean = text.encode("utf-8", "replace").decode("utf-8")
     return clean if len(clean) <= limit else clean[: limit - 1] + "…"
+
+
+def shown(text: str) -> str:
+    """Return a text without control characters but line ends and tabs: what people may look at."""
+    return text.replace("\r\n", "\n").replace("\r", "\n").translate(_CONTROLS)
 
 
 def encode_result(result: Any) -> Outcome:

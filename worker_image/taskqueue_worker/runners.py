@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from taskqueue_worker.frames import FrameBuffer, pack
@@ -22,6 +22,7 @@ from taskqueue_worker.outcomes import (
     final,
 )
 from taskqueue_worker.processes import Launcher, Process, StartError
+from taskqueue_worker.statuses import Progress
 
 STDOUT_MAX_BYTES = 1024 * 1024
 STDERR_KEPT_BYTES = 1024
@@ -32,9 +33,16 @@ customary code for that is 75, EX_TEMPFAIL."""
 _EXIT_SECONDS = 2.0
 
 
+def _to_nobody(progress: Progress) -> None:
+    """Drop it: a message of an outside producer has no Task to show it in."""
+
+
 @dataclass(frozen=True)
 class Job:
-    """What a runner needs to know of an attempt. payload: JSON. timeout: seconds."""
+    """What a runner needs to know of an attempt.
+
+    payload: JSON. timeout: seconds. report: takes what the handler says of its progress.
+    """
 
     handler: str
     payload: bytes
@@ -45,6 +53,7 @@ class Job:
     name: str
     queue: str
     run: int = 0
+    report: Callable[[Progress], None] = field(default=_to_nobody, repr=False, compare=False)
 
 
 def describe_job(job: Job) -> dict[str, str]:
@@ -95,6 +104,7 @@ class _Slot(asyncio.Protocol):
         self._buffer = FrameBuffer()
         self._transport: asyncio.WriteTransport | None = None
         self._job: Job | None = None
+        self._number = 0
         self._answer: asyncio.Future[Outcome | None] | None = None
         # The end of the socket tells it first, unless a copy of the process holds the socket.
         loop = asyncio.get_running_loop()
@@ -111,6 +121,9 @@ class _Slot(asyncio.Protocol):
             if head["kind"] == "log":
                 if self._job is not None:
                     self._log(self._job, head)
+            elif head["kind"] == "progress":
+                if self._job is not None and head["number"] == self._number:
+                    self._job.report(Progress(head["percent"], head["message"]))
             elif head["kind"] == "success":
                 self._settle(Success(None if head["empty"] else body))
             else:
@@ -122,6 +135,7 @@ class _Slot(asyncio.Protocol):
     def ask(self, job: Job) -> asyncio.Future[Outcome | None]:
         """Send a job; the answer is None when the slot has gone."""
         self._job = job
+        self._number += 1
         self._answer = asyncio.get_running_loop().create_future()
         context = {
             "uid": job.uid,
@@ -133,8 +147,8 @@ class _Slot(asyncio.Protocol):
         if self._transport is None or self._transport.is_closing():
             self._settle(None)
         else:
-            frame = pack({"handler": job.handler, "context": context}, job.payload)
-            self._transport.write(frame)
+            head = {"handler": job.handler, "number": self._number, "context": context}
+            self._transport.write(pack(head, job.payload))
         return self._answer
 
     def close(self) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 from taskqueue_worker.frames import FrameBuffer, pack
 from taskqueue_worker.outcomes import (
+    PROGRESS_MESSAGE_MAX,
     Outcome,
     Success,
     bounded,
@@ -23,6 +24,7 @@ from taskqueue_worker.outcomes import (
     failure,
     final,
     parse_json,
+    shown,
 )
 from taskqueue_worker.sdk import Context, Handler, Reject, Retry
 
@@ -60,6 +62,32 @@ class _Link(logging.Handler):
         )
 
 
+class _Reporter:
+    """Sends what a handler says of its progress, unless it has just said the same.
+
+    number: the worker's, of the job; a thread that the handler left behind may speak later.
+    """
+
+    def __init__(self, link: _Link, number: int) -> None:
+        self._link = link
+        self._number = number
+        self._last: tuple[int, str] | None = None
+
+    def __call__(self, percent: int, message: str) -> None:
+        said = (percent, message)
+        if said == self._last:
+            return
+        self._last = said
+        self._link.send(
+            {
+                "kind": "progress",
+                "number": self._number,
+                "percent": percent,
+                "message": bounded(shown(message), PROGRESS_MESSAGE_MAX),
+            }
+        )
+
+
 def serve(connection: socket.socket, handlers: dict[str, Handler]) -> None:
     """Run jobs until the worker closes the socket."""
     link = _Link(connection)
@@ -70,7 +98,8 @@ def serve(connection: socket.socket, handlers: dict[str, Handler]) -> None:
     finish = _Loop().finish
     while data := connection.recv(_READ_BYTES):
         for head, body in buffer.feed(data):
-            outcome = _run(head, body, handlers, finish)
+            reporter = _Reporter(link, head["number"])
+            outcome = _run(head, body, handlers, finish, reporter)
             if os.getpid() != process:
                 os._exit(0)  # the handler forked, and the copy came back here as well
             _reply(link, outcome)
@@ -106,6 +135,7 @@ def _run(
     body: bytes,
     handlers: dict[str, Handler],
     finish: Callable[[Awaitable[Any]], Any],
+    reporter: Callable[[int, str], None],
 ) -> Outcome:
     handler = handlers[head["handler"]]
     try:
@@ -115,7 +145,7 @@ def _run(
     arguments = [payload]
     if handler.takes_context:
         logger = logging.getLogger(f"handler.{head['handler']}")
-        arguments.append(Context(**head["context"], logger=logger))
+        arguments.append(Context(**head["context"], logger=logger, reporter=reporter))
     try:
         result = handler.function(*arguments)
         if inspect.isawaitable(result):

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -93,6 +94,24 @@ def sleep_with_child(payload: str) -> None:
     child = subprocess.Popen(["sleep", "60"])
     Path(payload).write_text(str(child.pid))
     time.sleep(60)
+
+
+@task("progress")
+def progress(payload: list[Any], ctx: Context) -> None:
+    for arguments in payload:
+        ctx.progress(*arguments)
+
+
+@task("progress_later")
+def progress_later(payload: float, ctx: Context) -> None:
+    """Leave a thread behind that goes on to speak of this Task."""
+    threading.Timer(payload, ctx.progress, [0.9, "of another"]).start()
+
+
+@task("progress_after")
+def progress_after(payload: float, ctx: Context) -> None:
+    time.sleep(payload)
+    ctx.progress(0.5, "of its own")
 
 
 @task("retry")
