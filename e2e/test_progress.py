@@ -1,4 +1,4 @@
-"""What handlers say of their progress is shown while they run, by few writes."""
+"""What handlers say is seen: their progress while they run, their last lines when they fail."""
 
 from typing import Any
 
@@ -6,9 +6,10 @@ import pytest
 
 from e2e.api import Object
 from e2e.conftest import MakeSpace
-from e2e.manifests import task
+from e2e.manifests import mounted_template, task, taskqueue
 from e2e.space import Space, error_of
-from e2e.system import ask_pod, read_metric
+from e2e.system import ask_pod, name_of, read_metric
+from taskqueue_api.task import ERROR_LOG_MAX_BYTES
 
 RETRY = {"maxAttempts": 2, "backoff": {"type": "Fixed", "initial": "5s"}}
 STEPS = 500
@@ -116,3 +117,79 @@ def seen(space: Space, name: str, attempt: int) -> Object | None:
     """Return a Task that shows this attempt."""
     body = space.get("Task", name)
     return body if body["status"]["attempts"] == attempt else None
+
+
+# The last lines of a failed attempt
+
+
+SAID = ["printed line 0", "logged", "by a child"]
+
+
+def log_of(body: Object) -> list[str]:
+    """Return the lines of a Task's error."""
+    return str(body["status"]["error"].get("log", "")).splitlines()
+
+
+@pytest.mark.parametrize(
+    ("end", "error_type"),
+    [
+        pytest.param("raise", "LookupError", id="an exception"),
+        pytest.param("hang", "Timeout", id="the timeout"),
+        pytest.param("kill", "Killed", id="a signal"),
+    ],
+)
+def test_a_failed_attempt_leaves_its_last_lines(shared: Space, end: str, error_type: str) -> None:
+    name = f"says-{end}"
+    shared.apply(task(name, "one", "say", payload={"end": end}, timeout="2s"))
+    body = shared.wait_task(name, "Failed")
+    assert error_of(body)[0] == error_type
+    # What was logged comes by another way than what was printed.
+    assert sorted(log_of(body)) == sorted(SAID)
+
+
+def test_one_that_uses_up_the_memory_leaves_its_last_lines(space: Space) -> None:
+    workers = space.scenario_queue("small")["spec"]["workers"]
+    workers["template"]["resources"] = {"limits": {"memory": "160Mi"}}
+    space.apply(taskqueue("small", workers))
+    space.wait_queue("small")
+    space.apply(task("eats", "small", "say", payload={"end": "eat"}))
+    body = space.wait_task("eats", "Failed")
+    assert error_of(body)[0] == "OOMKilled"
+    assert sorted(log_of(body)) == sorted(SAID)
+
+
+def test_of_much_only_the_end_is_kept_and_the_pod_has_it_all(space: Space) -> None:
+    space.apply(space.scenario_queue("much", timeout="1m"))
+    space.wait_queue("much")
+    lines = 20_000
+    space.apply(task("much", "much", "say", payload={"lines": lines, "end": "raise"}))
+    body = space.wait_task("much", "Failed")
+    assert len(body["status"]["error"]["log"].encode()) <= ERROR_LOG_MAX_BYTES
+    printed = [line for line in log_of(body) if line.startswith("printed")]
+    assert len(printed) > 50
+    assert printed == [f"printed line {n}" for n in range(lines - len(printed), lines)]
+    (pod,) = space.pods("much")
+    text = space.kubectl.run("logs", name_of(pod), "--tail=-1")
+    # The container's runtime may have begun another file.
+    assert f"printed line {lines - 1}\n" in text
+
+
+def test_a_program_leaves_the_end_of_its_standard_error(space: Space) -> None:
+    script = "seq 1000 >&2; echo waiting >&2; sleep 60"
+    program = {"exec": {"command": ["/bin/sh", "-c", script]}}
+    template = mounted_template(space.recorder.url)
+    space.apply(taskqueue("program", {"handlers": program, "template": template}))
+    space.wait_queue("program")
+    space.apply(task("waits", "program", timeout="2s"))
+    body = space.wait_task("waits", "Failed")
+    assert error_of(body)[0] == "Timeout"
+    assert log_of(body)[-3:] == ["999", "1000", "waiting"]
+
+
+def test_an_attempt_that_succeeds_takes_the_error_away(space: Space) -> None:
+    space.apply(space.scenario_queue("again", timeout="1m", retry=RETRY))
+    space.wait_queue("again")
+    space.apply(task("again", "again", "say", payload={"end": "raise"}))
+    between = space.wait_task("again", "Retrying")
+    assert sorted(log_of(between)) == sorted(SAID)
+    assert "error" not in space.wait_task("again", "Succeeded")["status"]

@@ -26,6 +26,7 @@ PAYLOAD_MAX_BYTES = 32 * 1024
 RESULT_MAX_BYTES = 8 * 1024
 ERROR_MESSAGE_MAX = 4096
 ERROR_TYPE_MAX = 256
+ERROR_LOG_MAX_BYTES = 2 * 1024
 PROGRESS_MESSAGE_MAX = 1024
 
 _FINISHED = "['Succeeded', 'Failed', 'Cancelled']"
@@ -173,6 +174,11 @@ class TaskError(Model):
     )
     message: Annotated[str, Field(max_length=ERROR_MESSAGE_MAX)] = Field(
         default="", description="What went wrong, in words."
+    )
+    log: Annotated[str, Field(max_length=ERROR_LOG_MAX_BYTES)] | None = Field(
+        default=None,
+        description="The last lines of what the handler printed and logged in that attempt, at "
+        "most 2 KiB; of programs what they wrote to standard error.",
     )
 
 

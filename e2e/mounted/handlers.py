@@ -137,6 +137,29 @@ def print_garbage(payload: Any) -> dict[str, Any]:
     return {"printed": payload}
 
 
+@task("say")
+def say(payload: Any, ctx: Context) -> dict[str, Any]:
+    """Print {"lines": n} lines, log one, and end by {"end": raise, hang, kill or eat}.
+
+    {"failures": n}: only so often.
+    """
+    for n in range(payload.get("lines", 1)):
+        print(f"printed line {n}")
+    ctx.logger.warning("logged")
+    os.system("echo by a child >&2")  # noqa: S605 - as handlers do
+    if ctx.attempt > payload.get("failures", 1):
+        return {"attempt": ctx.attempt}
+    match payload["end"]:
+        case "hang":
+            time.sleep(600)
+        case "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+            time.sleep(60)
+        case "eat":
+            eat(400)
+    raise LookupError("as told")
+
+
 @task("not_json")
 def not_json(payload: Any) -> Any:
     """Return what JSON cannot hold."""

@@ -282,3 +282,79 @@ async def test_a_dead_launcher_is_noticed() -> None:
         assert "has ended" in str(await slots.launcher.dead)
         # Its slots are not trusted any more, and no new one can be started.
         assert (await slots.error("echo")).type == "SlotNotStarted"
+
+
+SAID = ["printed a", "logged a", "written", "unfinished"]
+
+
+@pytest.mark.parametrize(
+    ("end", "error_type"),
+    [
+        pytest.param("boom", "ValueError", id="an exception"),
+        pytest.param("exit", "Exited", id="sys.exit"),
+        pytest.param("kill", "Killed", id="a signal"),
+        pytest.param("hang", "Timeout", id="the timeout"),
+    ],
+)
+async def test_a_failure_has_what_was_printed_and_logged_last(
+    slots: Slots, end: str, error_type: str
+) -> None:
+    await slots.result("say", {"text": "of another"})
+    error = await slots.error("say", {"text": "a", "end": end}, seconds=0.7)
+    assert error.type == error_type
+    # What was logged comes by another way.
+    assert sorted(error.log.splitlines()) == sorted(SAID)
+    assert (await slots.error("fail")).log == ""
+
+
+async def test_what_is_printed_is_in_the_pods_log_as_it_was(
+    slots: Slots, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    assert await slots.result("garbage") == "fine"
+    found = b""
+    async with asyncio.timeout(5):
+        while b"more garbage\n" not in found:
+            await asyncio.sleep(0.01)
+            found += capfdbinary.readouterr().err
+    assert found == b"\x00\xff garbage without a line's end {more garbage\n"
+
+
+async def test_a_handler_that_prints_megabytes_is_not_held_up(slots: Slots) -> None:
+    lines = 50_000
+    error = await slots.error("flood", lines)
+    assert error.message == "that is all"
+    kept = error.log.splitlines()
+    assert [int(line) for line in kept] == list(range(lines - 20, lines))
+
+
+async def test_one_that_got_away_holds_nothing_up_and_may_print_on(
+    slots: Slots, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "pid"
+    error = await slots.error("leave_printing", str(file))
+    try:
+        assert (error.type, error.log) == ("Killed", "begun")
+        assert await slots.result("echo", 1) == 1
+        (tmp_path / "pid.go").touch()
+        found = ""
+        async with asyncio.timeout(5):
+            while "late" not in found:
+                await asyncio.sleep(0.01)
+                found += capfd.readouterr().err
+    finally:
+        os.kill(int(file.read_text()), 9)
+    assert (await slots.error("fail")).log == ""
+
+
+async def test_a_slot_that_is_not_forked_prints_to_the_same_place() -> None:
+    async with started("worker_test_threads") as slots:
+        error = await slots.error("say")
+        assert error.log == "said"
+
+
+async def test_what_the_module_prints_at_import_is_printed_once(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    async with started("worker_test_prints") as slots:
+        assert (await slots.error("say")).log == "said"
+    assert capfd.readouterr().err.count("imported") == 1

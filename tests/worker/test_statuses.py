@@ -237,6 +237,7 @@ def test_the_bounds_are_those_of_the_api() -> None:
     assert outcomes.RESULT_MAX_BYTES == api.RESULT_MAX_BYTES
     assert outcomes.ERROR_MESSAGE_MAX == api.ERROR_MESSAGE_MAX
     assert outcomes.ERROR_TYPE_MAX == api.ERROR_TYPE_MAX
+    assert outcomes.ERROR_LOG_MAX_BYTES == api.ERROR_LOG_MAX_BYTES
     assert outcomes.PROGRESS_MESSAGE_MAX == api.PROGRESS_MESSAGE_MAX
 
 
@@ -343,3 +344,12 @@ def test_an_outcome_brings_the_last_progress_along(again: timedelta | None) -> N
     kept = values(ended_patch(over), progress={"percent": 3})
     assert kept["progress"] == {"percent": 3}
     api.TaskStatus.model_validate(status)
+
+
+@pytest.mark.parametrize("again", [None, timedelta(seconds=1)])
+def test_an_error_has_the_last_lines_if_there_are_any(again: timedelta | None) -> None:
+    printed = replace(BOOM, log="one\ntwo")
+    status = values(ended_patch(ended(printed, again=again)))
+    assert status["error"]["log"] == "one\ntwo"
+    api.TaskStatus.model_validate(status)
+    assert "log" not in values(ended_patch(ended(BOOM, again=again)))["error"]

@@ -9,6 +9,7 @@ from typing import Any
 RESULT_MAX_BYTES = 8 * 1024
 ERROR_MESSAGE_MAX = 4096
 ERROR_TYPE_MAX = 256
+ERROR_LOG_MAX_BYTES = 2 * 1024
 PROGRESS_MESSAGE_MAX = 1024
 
 DEADLINE_EXCEEDED = "DeadlineExceeded"
@@ -38,6 +39,7 @@ class Failure:
     traceback: for the log only.
     permanent: another attempt would fail the same way.
     after: seconds until the next attempt, as the handler asks; None: by the retry policy.
+    log: the last lines of what the handler printed and logged, at most 2 KiB.
     """
 
     type: str
@@ -45,6 +47,7 @@ class Failure:
     traceback: str = ""
     permanent: bool = False
     after: float | None = None
+    log: str = ""
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,8 @@ import logging
 import os
 import signal
 import socket
-import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from taskqueue_worker.frames import FrameBuffer, pack
@@ -16,11 +15,11 @@ from taskqueue_worker.outcomes import (
     Failure,
     Outcome,
     Success,
-    bounded,
     decode_output,
     failure,
     final,
 )
+from taskqueue_worker.printed import Printed
 from taskqueue_worker.processes import Launcher, Process, StartError
 from taskqueue_worker.statuses import Progress
 
@@ -90,6 +89,13 @@ def build_runner(launcher: Launcher, slots: int, log: LogSink) -> Runner:
     return ExecRunner(launcher) if launcher.handlers is None else PythonRunner(launcher, slots, log)
 
 
+def with_log(outcome: Outcome, printed: Printed) -> Outcome:
+    """Return an outcome; a failure with the last lines of what was printed."""
+    if not isinstance(outcome, Failure):
+        return outcome
+    return replace(outcome, log=printed.last_lines())
+
+
 def timed_out(job: Job) -> Outcome:
     """Return the outcome of an attempt that ran too long."""
     return failure("Timeout", f"the handler ran longer than its timeout of {job.timeout:g} s")
@@ -98,8 +104,9 @@ def timed_out(job: Job) -> Outcome:
 class _Slot(asyncio.Protocol):
     """The worker's end of a slot's socket."""
 
-    def __init__(self, process: Process, log: LogSink) -> None:
+    def __init__(self, process: Process, printed: Printed, log: LogSink) -> None:
         self.process = process
+        self.printed = printed
         self._log = log
         self._buffer = FrameBuffer()
         self._transport: asyncio.WriteTransport | None = None
@@ -121,6 +128,7 @@ class _Slot(asyncio.Protocol):
             if head["kind"] == "log":
                 if self._job is not None:
                     self._log(self._job, head)
+                    self.printed.add(head["message"])
             elif head["kind"] == "progress":
                 if self._job is not None and head["number"] == self._number:
                     self._job.report(Progress(head["percent"], head["message"]))
@@ -136,6 +144,7 @@ class _Slot(asyncio.Protocol):
         """Send a job; the answer is None when the slot has gone."""
         self._job = job
         self._number += 1
+        self.printed.forget()
         self._answer = asyncio.get_running_loop().create_future()
         context = {
             "uid": job.uid,
@@ -197,7 +206,7 @@ class PythonRunner:
             slot.close()
         else:
             self._idle.append(slot)
-        return outcome
+        return with_log(outcome, slot.printed)
 
     def close(self) -> None:
         """Close the idle slots, which end by that."""
@@ -214,14 +223,17 @@ class PythonRunner:
 
     async def _new_slot(self) -> _Slot:
         ours, theirs = socket.socketpair()
+        printed, output = os.pipe()
         try:
-            process = await self._launcher.launch([theirs.fileno()])
-        except StartError:
+            process = await self._launcher.launch([theirs.fileno(), output])
+        except BaseException:
             ours.close()
+            os.close(printed)
             raise
         finally:
             theirs.close()
-        slot = _Slot(process, self._log)
+            os.close(output)
+        slot = _Slot(process, Printed(printed), self._log)
         await asyncio.get_running_loop().create_connection(lambda: slot, sock=ours)
         return slot
 
@@ -236,23 +248,17 @@ async def _end_of(process: Process) -> int:
 
 
 class _Output(asyncio.Protocol):
-    """What a program writes: the head of it, the tail of it, or a call when it is too much."""
+    """What a program writes to standard output, or a call when it is too much."""
 
-    def __init__(self, limit: int, *, tail: bool, overflow: Callable[[], None]) -> None:
+    def __init__(self, limit: int, overflow: Callable[[], None]) -> None:
         self.data = bytearray()
         self.overflowed = False
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._limit = limit
-        self._tail = tail
         self._overflow = overflow
 
     def data_received(self, data: bytes) -> None:
-        if self._tail:
-            sys.stderr.buffer.write(data)
-            sys.stderr.buffer.flush()
-            self.data += data
-            del self.data[: -self._limit]
-        elif len(self.data) + len(data) > self._limit:
+        if len(self.data) + len(data) > self._limit:
             if not self.overflowed:
                 self.overflowed = True
                 self._overflow()
@@ -302,12 +308,9 @@ class ExecRunner:
     async def _follow(self, job: Job, process: Process, descriptors: list[int]) -> Outcome:
         loop = asyncio.get_running_loop()
         stdin, stdout, stderr = descriptors
-        output = _Output(
-            STDOUT_MAX_BYTES, tail=False, overflow=lambda: process.kill(signal.SIGKILL)
-        )
-        errors = _Output(STDERR_KEPT_BYTES, tail=True, overflow=lambda: None)
+        output = _Output(STDOUT_MAX_BYTES, overflow=lambda: process.kill(signal.SIGKILL))
+        errors = Printed(stderr)
         await loop.connect_read_pipe(lambda: output, os.fdopen(stdout, "rb", 0))
-        await loop.connect_read_pipe(lambda: errors, os.fdopen(stderr, "rb", 0))
         feed, _ = await loop.connect_write_pipe(asyncio.Protocol, os.fdopen(stdin, "wb", 0))
         feed.write(job.payload)
         feed.write_eof()
@@ -316,14 +319,14 @@ class ExecRunner:
                 await asyncio.shield(process.exited)
         except TimeoutError:
             await process.stop()
-            return timed_out(job)
+            return with_log(timed_out(job), errors)
         finally:
             feed.close()
         # The group was killed with its leader, so nothing holds the pipes open any more.
-        await asyncio.wait([output.ended, errors.ended], timeout=_EXIT_SECONDS)
-        return self._outcome(process.exited.result(), output, errors)
+        await asyncio.wait([output.ended], timeout=_EXIT_SECONDS)
+        return with_log(self._outcome(process.exited.result(), output, errors), errors)
 
-    def _outcome(self, code: int, output: _Output, errors: _Output) -> Outcome:
+    def _outcome(self, code: int, output: _Output, errors: Printed) -> Outcome:
         if output.overflowed:
             return final(
                 "ResultTooLarge",
@@ -333,7 +336,7 @@ class ExecRunner:
             return decode_output(bytes(output.data))
         if code < 0:
             return self._launcher.explain_end(code)
-        tail = bounded(errors.data.decode("utf-8", "replace").strip(), STDERR_KEPT_BYTES)
+        tail = errors.last_lines(STDERR_KEPT_BYTES).strip()
         message = f"exit code {code}: {tail}" if tail else f"exit code {code}"
         if code == REJECTED_EXIT_CODE:
             return final("Rejected", message)

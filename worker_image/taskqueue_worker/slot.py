@@ -1,13 +1,16 @@
 """The inside of a slot: a process that runs one handler after the other.
 
-It talks with the worker over one socket. What handlers print goes to standard error as it is;
-what they log goes to the worker as frames, which logs it with the Task's fields.
+It talks with the worker over one socket. What handlers print goes to the worker by a pipe, which
+copies it to its own standard error as it is; what they log goes there as frames, and the worker
+logs it with the Task's fields.
 """
 
+import contextlib
 import inspect
 import logging
 import os
 import socket
+import sys
 import threading
 import traceback
 from collections.abc import Awaitable, Callable
@@ -93,6 +96,7 @@ def serve(connection: socket.socket, handlers: dict[str, Handler]) -> None:
     link = _Link(connection)
     logging.root.handlers = [link]
     logging.root.setLevel(logging.INFO)
+    _print_by_lines()
     process = os.getpid()
     buffer = FrameBuffer()
     finish = _Loop().finish
@@ -102,7 +106,21 @@ def serve(connection: socket.socket, handlers: dict[str, Handler]) -> None:
             outcome = _run(head, body, handlers, finish, reporter)
             if os.getpid() != process:
                 os._exit(0)  # the handler forked, and the copy came back here as well
+            flush_printed()
             _reply(link, outcome)
+
+
+def _print_by_lines() -> None:
+    """Let nothing but an unfinished line be lost with this process."""
+    with contextlib.suppress(AttributeError):  # the user's module may have put another in place
+        sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+
+
+def flush_printed() -> None:
+    """Write what was printed and is still in this process."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError, OSError, ValueError):  # replaced, or closed
+            stream.flush()
 
 
 class _Loop:

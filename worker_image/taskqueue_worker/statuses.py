@@ -275,7 +275,8 @@ def _outcome_values(outcome: Outcome, now: datetime) -> dict[str, Any]:
 
 
 def _error_value(error: Failure) -> dict[str, str]:
-    return {"type": error.type, "message": error.message}
+    log = {"log": error.log} if error.log else {}
+    return {"type": error.type, "message": error.message, **log}
 
 
 def _condition(kind: str, status: str, reason: str, message: str, now: datetime) -> dict[str, str]:

@@ -96,6 +96,44 @@ def sleep_with_child(payload: str) -> None:
     time.sleep(60)
 
 
+@task("say")
+def say(payload: dict[str, Any], ctx: Context) -> None:
+    """Print and log, then end as told."""
+    print("printed", payload["text"])
+    ctx.logger.warning("logged %s", payload["text"])
+    sys.stderr.write("written\n")
+    print("unfinished", end="")
+    end = payload.get("end")
+    if end == "hang":
+        print()
+        time.sleep(60)
+    if end == "kill":
+        print()
+        os.kill(os.getpid(), signal.SIGKILL)
+    if end == "exit":
+        sys.exit(3)
+    if end:
+        raise ValueError(end)
+
+
+@task("flood")
+def flood(payload: int) -> None:
+    """Print so many lines of 100 characters."""
+    for n in range(payload):
+        print(f"{n:99}")
+    raise ValueError("that is all")
+
+
+@task("leave_printing")
+def leave_printing(payload: str) -> None:
+    """Leave a process behind that has got away, and holds what it prints to."""
+    script = f"echo begun; until [ -e {payload}.go ]; do sleep 0.05; done; echo late; sleep 60"
+    child = subprocess.Popen(["sh", "-c", script], start_new_session=True)
+    Path(payload).write_text(str(child.pid))
+    time.sleep(0.2)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 @task("progress")
 def progress(payload: list[Any], ctx: Context) -> None:
     for arguments in payload:
