@@ -65,6 +65,7 @@ class Attempts:
     """Claims, announces and finishes this worker's attempts at the API server.
 
     policy: the TaskQueue's, for Tasks that bring none.
+    always: whether Running is written before every start.
     """
 
     def __init__(
@@ -75,6 +76,8 @@ class Attempts:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         jitter: Callable[[], float] = random.random,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        *,
+        always: bool = False,
     ) -> None:
         self._api = api
         self._me = me
@@ -82,6 +85,7 @@ class Attempts:
         self._now = now
         self._jitter = jitter
         self._sleep = sleep
+        self._always = always
         self._live: set[tuple[TaskUid, int, int]] = set()
 
     async def claim(self, message: TaskMessage, *, suspect: bool = False) -> Claim:
@@ -96,6 +100,7 @@ class Attempts:
             redelivered=delivery.redelivered or is_dead_letter(delivery.headers),
             server_now=self._api.clock.now(),
             suspect=suspect,
+            always=self._always,
         )
         metrics.CLAIMS.labels(path.value).inc()
         if path is Path.FRESH:
