@@ -102,6 +102,13 @@ async def test_progress_arrives_when_it_changes(slots: Slots) -> None:
     assert said == [Progress(0), Progress(40, "halfway"), Progress(100, "a\ufffd[1m?b")]
 
 
+async def test_a_context_can_be_given_to_another_process(slots: Slots) -> None:
+    said: list[Progress] = []
+    outcome = await slots.runner.run(replace(job("progress_elsewhere"), report=said.append))
+    assert outcome == Success(b'"uid-1"')
+    assert said == []
+
+
 async def test_progress_that_cannot_be_meant_fails_in_the_handler(slots: Slots) -> None:
     error = await slots.error("progress", [[1.7]])
     assert (error.type, error.message) == ("ValueError", "progress must be from 0 to 1, not 1.7")

@@ -54,8 +54,8 @@ class RegistrationError(Exception):
     """A handler cannot be registered; the message names the places in the code."""
 
 
-def _to_nobody(percent: int, message: str) -> None:
-    """Drop a progress: of a Context that a handler's own test has made."""
+def to_nobody(percent: int, message: str) -> None:
+    """Drop a progress: of a Context that a handler's test has made, or that was copied."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Context:
     name: str
     queue: str
     logger: Logger
-    reporter: Callable[[int, str], None] = field(default=_to_nobody, repr=False, compare=False)
+    reporter: Callable[[int, str], None] = field(default=to_nobody, repr=False, compare=False)
 
     def progress(self, fraction: float, message: str = "") -> None:
         """Say how far the handler has come; shown in the Task's `status.progress`.

@@ -29,7 +29,7 @@ from taskqueue_worker.outcomes import (
     parse_json,
     shown,
 )
-from taskqueue_worker.sdk import Context, Handler, Reject, Retry
+from taskqueue_worker.sdk import Context, Handler, Reject, Retry, to_nobody
 
 _READ_BYTES = 256 * 1024
 _LOG_MAX = 16 * 1024
@@ -65,6 +65,10 @@ class _Link(logging.Handler):
         )
 
 
+def _reporter_elsewhere() -> Callable[[int, str], None]:
+    return to_nobody
+
+
 class _Reporter:
     """Sends what a handler says of its progress, unless it has just said the same.
 
@@ -75,6 +79,10 @@ class _Reporter:
         self._link = link
         self._number = number
         self._last: tuple[int, str] | None = None
+
+    def __reduce__(self) -> tuple[Callable[[], Callable[[int, str], None]], tuple[()]]:
+        """A handler may give its context to a process of its own; the socket stays here."""
+        return _reporter_elsewhere, ()
 
     def __call__(self, percent: int, message: str) -> None:
         said = (percent, message)

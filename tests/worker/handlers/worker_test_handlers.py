@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -138,6 +139,13 @@ def leave_printing(payload: str) -> None:
 def progress(payload: list[Any], ctx: Context) -> None:
     for arguments in payload:
         ctx.progress(*arguments)
+
+
+@task("progress_elsewhere")
+def progress_elsewhere(payload: Any, ctx: Context) -> str:
+    copied: Context = pickle.loads(pickle.dumps(ctx))  # noqa: S301 - ours
+    copied.progress(0.5)
+    return copied.uid
 
 
 @task("progress_later")
