@@ -19,8 +19,8 @@ ALWAYS = {
     "one fault of a worker": Scenario(
         faults=WORKER_FAULTS, budget=1, outcomes=ANY_END, prompt=True, always=True
     ),
-    "two lost connections, containers or nodes": Scenario(
-        faults=frozenset({"connection", "container", "node"}), budget=2, prompt=True, always=True
+    "two lost connections or nodes": Scenario(
+        faults=frozenset({"connection", "node"}), budget=2, prompt=True, always=True
     ),
     "a lost queue or an operator that is not sure": Scenario(
         faults=OPERATOR_FAULTS | {"queue"}, budget=1, patience=1, always=True

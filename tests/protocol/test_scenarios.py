@@ -30,9 +30,7 @@ def test_with_claim_always_no_attempt_is_ever_started_twice(name: str) -> None:
     assert found.ends
 
 
-@pytest.mark.parametrize(
-    "name", ["one fault of a worker", "two lost connections, containers or nodes"]
-)
+@pytest.mark.parametrize("name", ["one fault of a worker", "two lost connections or nodes"])
 def test_the_same_faults_show_the_window_of_claim_adaptive(name: str) -> None:
     found = explore(replace(ALWAYS[name], strict=True, always=False))
     assert found.violation == "attempt 1 of a1 is started twice"
