@@ -230,8 +230,8 @@ def test_tasks_can_be_selected_by_queue_handler_and_phase(kubectl: Kubectl, stag
         pytest.param(["tasks"], "NAME QUEUE HANDLER STATUS ATTEMPTS DURATION AGE", id="tasks"),
         pytest.param(
             ["tqt", "-o", "wide"],
-            "NAME QUEUE HANDLER STATUS ATTEMPTS DURATION AGE WORKER NEXT FINISHED TTL DISPATCH "
-            "ERROR MESSAGE",
+            "NAME QUEUE HANDLER STATUS PROGRESS ATTEMPTS DURATION AGE WORKER NEXT FINISHED TTL "
+            "DISPATCH ERROR MESSAGE",
             id="tasks, wide",
         ),
         pytest.param(

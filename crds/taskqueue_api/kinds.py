@@ -92,6 +92,13 @@ TASK = Kind(
         Column("Queue", ".spec.queue", description="Its TaskQueue."),
         Column("Handler", ".spec.handler", description="What runs it."),
         Column("Status", ".status.phase", description="Where it stands."),
+        # A word with a sign would have to be a field of its own, written for this alone.
+        Column(
+            "Progress",
+            ".status.progress.percent",
+            type="integer",
+            description="How far it has come, in percent.",
+        ),
         Column(
             "Attempts", ".status.attempts", type="integer", description="How often it was started."
         ),

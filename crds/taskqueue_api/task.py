@@ -13,7 +13,6 @@ from taskqueue_api.schema import (
     Model,
     QueueRef,
     Rule,
-    Text,
     duration_rules,
     rules,
 )
@@ -27,6 +26,8 @@ PAYLOAD_MAX_BYTES = 32 * 1024
 RESULT_MAX_BYTES = 8 * 1024
 ERROR_MESSAGE_MAX = 4096
 ERROR_TYPE_MAX = 256
+ERROR_LOG_MAX_BYTES = 2 * 1024
+PROGRESS_MESSAGE_MAX = 1024
 
 _FINISHED = "['Succeeded', 'Failed', 'Cancelled']"
 
@@ -174,6 +175,11 @@ class TaskError(Model):
     message: Annotated[str, Field(max_length=ERROR_MESSAGE_MAX)] = Field(
         default="", description="What went wrong, in words."
     )
+    log: Annotated[str, Field(max_length=ERROR_LOG_MAX_BYTES)] | None = Field(
+        default=None,
+        description="The last lines of what the handler printed and logged in that attempt, at "
+        "most 2 KiB; of programs what they wrote to standard error.",
+    )
 
 
 class TaskWorker(Model):
@@ -190,10 +196,12 @@ class TaskWorker(Model):
 
 
 class TaskProgress(Model):
-    """How far a running handler says it has come."""
+    """How far its handler says that it has come. Of the last attempt, also after its end."""
 
     percent: Annotated[int, Field(ge=0, le=100)] = Field(description="0 to 100.")
-    message: Text = Field(default="", description="The handler's own words.")
+    message: Annotated[str, Field(max_length=PROGRESS_MESSAGE_MAX)] = Field(
+        default="", description="The handler's own words."
+    )
 
 
 class TaskStatus(Model):
@@ -293,7 +301,9 @@ class TaskStatus(Model):
     error: TaskError | None = Field(
         default=None, description="Why it failed, or why it has to be tried again."
     )
-    progress: TaskProgress | None = Field(default=None, description="How far it has come.")
+    progress: TaskProgress | None = Field(
+        default=None, description="How far its last attempt has come."
+    )
     conditions: Conditions = Field(
         default=[],
         description="`Succeeded` (Unknown until finished), `Finished`, `Reconciling`, `Stalled`, "

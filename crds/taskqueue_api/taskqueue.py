@@ -166,6 +166,13 @@ class WorkersSpec(Model):
     concurrency: Annotated[int, Field(ge=1, le=64)] = Field(
         default=1, description="Tasks that one pod runs at once."
     )
+    claim: Literal["Adaptive", "Always"] = Field(
+        default="Adaptive",
+        description="When a Task is shown as Running. `Adaptive`: a new one after a second, so "
+        "that a short Task is written but once; if its worker is lost before, that attempt is "
+        "started a second time. `Always`: before every start; one more read and one more write "
+        "per Task.",
+    )
     handlers: HandlersSpec = Field(description="What runs the Tasks.")
     template: WorkerTemplate = Field(
         default=WorkerTemplate(), description="Changes to the worker pods."

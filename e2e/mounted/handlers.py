@@ -61,6 +61,20 @@ def hold(payload: Any, ctx: Context) -> dict[str, Any]:
     return {"attempt": ctx.attempt}
 
 
+@task("report")
+def report(payload: Any, ctx: Context) -> dict[str, Any]:
+    """Say what {"say": [[fraction, message], ...]} has, wait for the gate if {"hold": true}.
+
+    {"failures": n}: fail so often, before waiting.
+    """
+    for arguments in payload["say"] if ctx.attempt == 1 else []:
+        ctx.progress(*arguments)
+        time.sleep(payload.get("pause", 0))
+    if ctx.attempt <= payload.get("failures", 0):
+        raise ConnectionError(f"attempt {ctx.attempt} fails")
+    return hold(payload, ctx) if payload.get("hold") else {"attempt": ctx.attempt}
+
+
 @task("gated")
 def gated(payload: Any, ctx: Context) -> dict[str, Any]:
     """Record the run, and fail until the scenario lets go."""
@@ -121,6 +135,29 @@ def print_garbage(payload: Any) -> dict[str, Any]:
     os.write(2, garbage)
     sys.stderr.write("\n")
     return {"printed": payload}
+
+
+@task("say")
+def say(payload: Any, ctx: Context) -> dict[str, Any]:
+    """Print {"lines": n} lines, log one, and end by {"end": raise, hang, kill or eat}.
+
+    {"failures": n}: only so often.
+    """
+    for n in range(payload.get("lines", 1)):
+        print(f"printed line {n}")
+    ctx.logger.warning("logged")
+    os.system("echo by a child >&2")  # noqa: S605 - as handlers do
+    if ctx.attempt > payload.get("failures", 1):
+        return {"attempt": ctx.attempt}
+    match payload["end"]:
+        case "hang":
+            time.sleep(600)
+        case "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+            time.sleep(60)
+        case "eat":
+            eat(400)
+    raise LookupError("as told")
 
 
 @task("not_json")

@@ -143,9 +143,11 @@ def read(message: Message, tag: Tag = TAG) -> TaskMessage:
 
 
 @cache
-def claim(me: Identity, policy: RetryPolicy, message: Message, log: Log) -> Turn:
+def claim(
+    me: Identity, policy: RetryPolicy, message: Message, log: Log, *, always: bool = False
+) -> Turn:
     """Return where the claim of a message stands after these answers."""
-    moment, attempts = _attempts(me, policy)
+    moment, attempts = _attempts(me, policy, always=always)
     return _replay(moment, attempts, attempts.claim(read(message)), log)
 
 
@@ -174,7 +176,9 @@ def forget_calls() -> None:
         kept.cache_clear()
 
 
-def _attempts(me: Identity, policy: RetryPolicy) -> tuple[_Moment, Attempts]:
+def _attempts(
+    me: Identity, policy: RetryPolicy, *, always: bool = False
+) -> tuple[_Moment, Attempts]:
     moment = _Moment()
     attempts = Attempts(
         cast(ApiServer, _Api(moment)),
@@ -183,6 +187,7 @@ def _attempts(me: Identity, policy: RetryPolicy) -> tuple[_Moment, Attempts]:
         now=lambda: to_datetime(moment.millis),
         jitter=lambda: 0.5,
         sleep=_pause,
+        always=always,
     )
     return moment, attempts
 

@@ -15,6 +15,19 @@ ALL_FAULTS = WORKER_FAULTS | OPERATOR_FAULTS | BROKER_FAULTS
 ANY_END = (SUCCESS, FAILURE)
 AGAIN = ("create a", "delete a", "create a")
 
+ALWAYS = {
+    "one fault of a worker": Scenario(
+        faults=WORKER_FAULTS, budget=1, outcomes=ANY_END, prompt=True, always=True
+    ),
+    "two lost connections or nodes": Scenario(
+        faults=frozenset({"connection", "node"}), budget=2, prompt=True, always=True
+    ),
+    "a lost queue or an operator that is not sure": Scenario(
+        faults=OPERATOR_FAULTS | {"queue"}, budget=1, patience=1, always=True
+    ),
+}
+"""With `claim: Always` on the TaskQueue, in which no attempt may ever be started twice."""
+
 SCENARIOS = {
     "one fault of a worker": Scenario(faults=WORKER_FAULTS, budget=1, outcomes=ANY_END),
     "one fault of a worker, with a retry": Scenario(

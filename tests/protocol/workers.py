@@ -9,7 +9,7 @@ from typing import cast
 
 from taskqueue_api.names import DEAD_LETTER_EXCHANGE, DELAY_EXCHANGE, delay_key
 from taskqueue_worker import attempts, inflight
-from taskqueue_worker.attempts import ANNOUNCE_SECONDS, Held
+from taskqueue_worker.attempts import Held
 from taskqueue_worker.inflight import Inflight, State
 from taskqueue_worker.outcomes import Outcome
 from taskqueue_worker.settle import (
@@ -20,6 +20,7 @@ from taskqueue_worker.settle import (
     dead_letter_headers,
     next_attempt_headers,
 )
+from taskqueue_worker.showing import ANNOUNCE_SECONDS
 from taskqueue_worker.worker import park_seconds, spare_messages
 from tests.protocol import broker, calls, checks
 from tests.protocol.steps import Step, describe_pod, put_entry, put_worker, store
@@ -158,7 +159,8 @@ def _resume_claim(
     log = (*stage.log, Seen(world.now, worker.live, answer))
     if len(log) > _CALLS_MOST:
         raise ViolationError("a claim asks the API server for ever")
-    turn = calls.claim(worker.identity, scenario.policy, entry.message, log)
+    me, policy = worker.identity, scenario.policy
+    turn = calls.claim(me, policy, entry.message, log, always=scenario.always)
     worker = replace(worker, live=turn.live)
     if turn.call is not None:
         return put_worker(world, put_entry(worker, entry, replace(entry, stage=Claiming(log))))
@@ -169,7 +171,7 @@ def _resume_claim(
         worker = put_entry(worker, entry, ready)
         if turn.asked:
             return put_worker(world, worker)
-        return _begin(world, worker, ready, claimed)  # nothing was waited for in between
+        return _begin(scenario, world, worker, ready, claimed)  # nothing was waited for in between
     if entry.state is State.FORGOTTEN:
         return put_worker(world, put_entry(worker, entry, None))
     if isinstance(result, Held):
@@ -242,9 +244,8 @@ def _stage_steps(
         if worker.draining and isinstance(stage, Claiming) and entry.state is State.CLAIMING:
             yield Step(f"{what} given back", lambda: give_back(world, worker, entry))
     elif isinstance(stage, Claimed):
-        yield Step(
-            f"{what} starts, {stage.path.value}", lambda: _begin(world, worker, entry, stage), True
-        )
+        begin = partial(_begin, scenario, world, worker, entry, stage)
+        yield Step(f"{what} starts, {stage.path.value}", begin, urgent=True)
     elif isinstance(stage, Running):
         yield from _running_steps(scenario, world, worker, entry, stage, what)
     elif isinstance(stage, Settling):
@@ -256,7 +257,7 @@ def pending_call(scenario: Scenario, worker: Worker, entry: Entry) -> calls.Call
     stage = entry.stage
     if isinstance(stage, Claiming):
         me, policy = worker.identity, scenario.policy
-        return calls.claim(me, policy, entry.message, stage.log).call
+        return calls.claim(me, policy, entry.message, stage.log, always=scenario.always).call
     if isinstance(stage, Finishing):
         return _finish_turn(scenario, worker, entry, stage).call
     return None
@@ -282,7 +283,9 @@ def resume(scenario: Scenario, world: World, worker: Worker, entry: Entry, answe
     return _resume_finish(scenario, world, worker, entry, answer)
 
 
-def _begin(world: World, worker: Worker, entry: Entry, claimed: Claimed) -> World:
+def _begin(
+    scenario: Scenario, world: World, worker: Worker, entry: Entry, claimed: Claimed
+) -> World:
     attempt = claimed.attempt
     unsaid = not claimed.announced and (worker.draining or entry.judged not in entry.tags)
     if entry.state is State.FORGOTTEN or unsaid:
@@ -290,7 +293,7 @@ def _begin(world: World, worker: Worker, entry: Entry, claimed: Claimed) -> Worl
         worker = replace(worker, live=worker.live - {key})
         world = broker.requeue(world, worker.index, entry.tags)
         return put_worker(world, put_entry(worker, entry, None))
-    world = checks.started(world, worker, claimed)
+    world = checks.started(scenario, world, worker, claimed)
     doomed = claimed.doomed or (not claimed.announced and not worker.attached)
     running = Running(attempt, world.now, claimed.announced, doomed)
     active = replace(entry, state=State.ACTIVE, stage=running)

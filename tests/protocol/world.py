@@ -310,6 +310,8 @@ class Scenario:
     prompt: whether the operator does at once what it can; fewer orders, where it matters little.
     blind: whether the operator is away for good once it has published.
     ack_first: a planted bug: a message is acknowledged when its handler ends.
+    always: whether Running is written before every start, as the TaskQueue's `claim: Always`.
+    strict: whether no attempt may be started twice, not even in the documented window.
     """
 
     script: tuple[str, ...] = ("create a",)
@@ -324,6 +326,8 @@ class Scenario:
     prompt: bool = False
     blind: bool = False
     ack_first: bool = False
+    always: bool = False
+    strict: bool = False
 
     def begin(self) -> World:
         """Return the first state."""

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, cast
 from taskqueue_api.messages import TaskHeaders
 from taskqueue_api.names import DELAY_LEVELS, DELAY_UNIT
 from taskqueue_api.retries import ONCE, RetryPolicy
+from taskqueue_worker.api import WriteAnswer, Written
 from taskqueue_worker.attempts import Attempts, Claim, Claimed
 from taskqueue_worker.broker import Broker
 from taskqueue_worker.claim import Path
@@ -16,7 +17,7 @@ from taskqueue_worker.outcomes import Failure, Outcome, Success
 from taskqueue_worker.runners import Job
 from taskqueue_worker.session import BrokerError
 from taskqueue_worker.settle import Acknowledge, DeadLetter, Settlement
-from taskqueue_worker.statuses import Attempt, Identity
+from taskqueue_worker.statuses import Attempt, Identity, Progress
 from taskqueue_worker.worker import Place, Worker
 
 ME = Identity(pod="p", pod_uid="pu", node="n", instance="i")
@@ -103,13 +104,16 @@ class FakeAttempts:
     """Claims as told, and settles as told or else by the outcome.
 
     released: what was claimed and then not started. suspected: of each claim, whether the
-    operator had hinted at its Task. wanted: whether what runs is still to be run.
+    operator had hinted at its Task. wanted: whether what runs is still to be run. progress: what
+    came with each outcome. shown: what was written before.
     """
 
     def __init__(self) -> None:
         self.claims: list[Claim] = []
         self.settlements: list[Settlement] = []
         self.finished: list[Outcome] = []
+        self.progress: list[Progress | None] = []
+        self.shown: list[Progress] = []
         self.released: list[Claimed] = []
         self.suspected: list[bool] = []
         self.wanted = True
@@ -127,13 +131,25 @@ class FakeAttempts:
     async def is_wanted(self, _message: TaskMessage, _attempt: Attempt) -> bool:
         return self.wanted
 
+    async def show(
+        self, _message: TaskMessage, _attempt: Attempt, progress: Progress
+    ) -> WriteAnswer | None:
+        self.shown.append(progress)
+        return Written()
+
     def release(self, claimed: Claimed) -> None:
         self.released.append(claimed)
 
     async def finish(
-        self, _message: TaskMessage, _attempt: Attempt, outcome: Outcome, _seconds: float
+        self,
+        _message: TaskMessage,
+        _attempt: Attempt,
+        outcome: Outcome,
+        _seconds: float,
+        progress: Progress | None,
     ) -> Settlement:
         self.finished.append(outcome)
+        self.progress.append(progress)
         if self.settlements:
             return self.settlements.pop(0)
         return DeadLetter(outcome) if isinstance(outcome, Failure) else Acknowledge()

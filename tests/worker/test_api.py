@@ -165,3 +165,30 @@ async def test_a_token_that_is_never_taken_ends_it(server: FakeServer) -> None:
     with pytest.raises(UnauthorizedError, match="Unauthorized"):
         await server.api.get_pod("p")
     assert 30 <= server.time < 60
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        pytest.param(status(200), Written(), id="taken"),
+        pytest.param(status(404), Gone(), id="gone"),
+        pytest.param(status(422, "no"), Refused("no"), id="refused"),
+        pytest.param(status(429, "busy", **{"Retry-After": "1"}), None, id="busy"),
+        pytest.param(status(401), None, id="a token that is not taken now"),
+        pytest.param(status(500), None, id="broken"),
+        pytest.param(None, None, id="cut off"),
+    ],
+)
+async def test_an_offer_is_made_once(
+    server: FakeServer, answer: web.Response | None, expected: WriteAnswer | None
+) -> None:
+    server.answers = [answer]
+    assert await server.api.offer_status("t", []) == expected
+    assert len(server.requests) == 1
+    assert server.slept == []
+
+
+async def test_an_offer_to_nobody_is_dropped(server: FakeServer, tmp_path: Path) -> None:
+    nobody = ApiServer(Cluster("https://127.0.0.1:9", tmp_path), "ns", ServerClock())
+    assert await nobody.offer_status("t", []) is None
+    await nobody.close()

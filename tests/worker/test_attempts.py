@@ -54,9 +54,15 @@ async def no_sleep(seconds: float) -> None:
     """Wait for nothing."""
 
 
-def attempts_on(api: FakeApi, policy: RetryPolicy = ONCE) -> Attempts:
+def attempts_on(api: FakeApi, policy: RetryPolicy = ONCE, *, always: bool = False) -> Attempts:
     return Attempts(
-        cast(ApiServer, api), ME, policy, now=lambda: NOW, jitter=lambda: 0.5, sleep=no_sleep
+        cast(ApiServer, api),
+        ME,
+        policy,
+        now=lambda: NOW,
+        jitter=lambda: 0.5,
+        sleep=no_sleep,
+        always=always,
     )
 
 
@@ -96,6 +102,21 @@ async def test_a_fresh_task_starts_without_a_word() -> None:
     api = FakeApi([], [])
     api.clock.observe("Thu, 01 Jan 2026 12:00:00 GMT")
     assert number(await claim(api, redelivered=False)) == (1, False)
+
+
+async def test_a_fresh_task_is_written_first_where_the_queue_wants_it_always() -> None:
+    api = FakeApi([PENDING], [Written()])
+    api.clock.observe("Thu, 01 Jan 2026 12:00:00 GMT")
+    asked = message(redelivered=False)
+    assert number(await attempts_on(api, always=True).claim(asked)) == (1, True)
+    assert api.patches[0]["/metadata/resourceVersion"] == "7"
+    assert api.patches[0]["/status/phase"] == "Running"
+
+
+async def test_one_that_is_gone_is_not_started_where_the_queue_wants_it_always() -> None:
+    api = FakeApi([None], [])
+    asked = message(redelivered=False)
+    assert await attempts_on(api, always=True).claim(asked) == Settled(Acknowledge())
 
 
 async def test_without_a_clock_a_new_task_is_read_first() -> None:

@@ -88,6 +88,8 @@ def test_the_fast_path_is_for_new_tasks_only(
 ) -> None:
     headers = replace(HEADERS, **changes)
     assert choose_path(headers, redelivered=redelivered, server_now=server_now) is path
+    always = choose_path(headers, redelivered=redelivered, server_now=server_now, always=True)
+    assert always is Path.CAREFUL
 
 
 @pytest.mark.parametrize(

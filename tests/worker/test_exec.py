@@ -189,3 +189,35 @@ async def test_a_command_that_cannot_be_started_is_tried_again_if_that_may_pass(
     assert isinstance(outcome, Failure)
     assert (outcome.type, outcome.permanent) == (error_type, permanent)
     assert outcome.message == "the command cannot be started: no"
+
+
+@pytest.mark.parametrize(
+    ("script", "error_type"),
+    [
+        pytest.param("exit 3", "ExitCode", id="exit code"),
+        pytest.param("exit 65", "Rejected", id="rejected"),
+        pytest.param("sleep 60", "Timeout", id="timeout"),
+        pytest.param("kill -9 $$", "Killed", id="signal"),
+        pytest.param("echo not json", "ResultNotJson", id="bad result"),
+    ],
+)
+async def test_a_failure_has_the_last_lines_of_standard_error(script: str, error_type: str) -> None:
+    outcome = await run(f"seq 2000 >&2; echo last >&2; {script}", seconds=1.5)
+    assert isinstance(outcome, Failure)
+    assert outcome.type == error_type
+    *lines, last = outcome.log.splitlines()
+    assert last == "last"
+    assert lines == [str(n) for n in range(2001 - len(lines), 2001)]
+    assert 2000 < len(outcome.log) <= 2048
+
+
+async def test_one_that_got_away_with_standard_error_holds_nothing_up(tmp_path: Path) -> None:
+    file = tmp_path / "pid"
+    # Without the other two: they would be waited for, for two seconds.
+    script = f"setsid sleep 60 >/dev/null & echo $! > {file}; echo bad >&2; exit 1"
+    async with asyncio.timeout(1.5):
+        outcome = await run(script)
+    assert isinstance(outcome, Failure)
+    assert outcome.log == "bad"
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(int(file.read_text()), 9)

@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from taskqueue_worker.outcomes import Failure, Success
 from taskqueue_worker.processes import Launcher, LauncherError
 from taskqueue_worker.runners import Job, Runner, build_runner
 from taskqueue_worker.sdk import RETRY_AFTER_MAX
+from taskqueue_worker.statuses import Progress
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -38,10 +40,10 @@ def job(handler: str, payload: Any = None, timeout: float = 8) -> Job:
 class Slots:
     """A running launcher with its runner, and what handlers logged."""
 
-    def __init__(self, launcher: Launcher) -> None:
+    def __init__(self, launcher: Launcher, count: int) -> None:
         self.launcher = launcher
         self.logged: list[str] = []
-        self.runner: Runner = build_runner(launcher, 2, self._log)
+        self.runner: Runner = build_runner(launcher, count, self._log)
 
     def _log(self, _: Job, head: dict[str, Any]) -> None:
         self.logged.append(head["message"])
@@ -66,14 +68,14 @@ def python_path() -> Iterator[None]:
 
 
 @contextlib.asynccontextmanager
-async def started(module: str) -> AsyncIterator[Slots]:
+async def started(module: str, slots: int = 2) -> AsyncIterator[Slots]:
     launcher = Launcher({"python": {"module": module}})
     try:
         await launcher.start()
-        slots = Slots(launcher)
-        await slots.runner.prepare()
-        yield slots
-        slots.runner.close()
+        running = Slots(launcher, slots)
+        await running.runner.prepare()
+        yield running
+        running.runner.close()
     finally:
         await launcher.close()
 
@@ -90,6 +92,35 @@ async def slots() -> AsyncIterator[Slots]:
 )
 async def test_a_payload_arrives_as_it_was_sent(slots: Slots, payload: Any) -> None:
     assert await slots.result("echo", payload) == payload
+
+
+async def test_progress_arrives_when_it_changes(slots: Slots) -> None:
+    said: list[Progress] = []
+    calls = [[0], [0.4, "halfway"], [0.4, "halfway"], [0.401, "halfway"], [1, "a\x1b[1m\ud800b"]]
+    outcome = await slots.runner.run(replace(job("progress", calls), report=said.append))
+    assert outcome == Success(None)
+    assert said == [Progress(0), Progress(40, "halfway"), Progress(100, "a\ufffd[1m?b")]
+
+
+async def test_a_context_can_be_given_to_another_process(slots: Slots) -> None:
+    said: list[Progress] = []
+    outcome = await slots.runner.run(replace(job("progress_elsewhere"), report=said.append))
+    assert outcome == Success(b'"uid-1"')
+    assert said == []
+
+
+async def test_progress_that_cannot_be_meant_fails_in_the_handler(slots: Slots) -> None:
+    error = await slots.error("progress", [[1.7]])
+    assert (error.type, error.message) == ("ValueError", "progress must be from 0 to 1, not 1.7")
+    assert "in progress" in error.traceback
+
+
+async def test_what_a_thread_says_after_its_handler_is_not_taken_for_the_next_ones() -> None:
+    async with started(MODULE, slots=1) as slots:
+        said: list[Progress] = []
+        await slots.runner.run(replace(job("progress_later", 0.1), report=said.append))
+        await slots.runner.run(replace(job("progress_after", 0.3), report=said.append))
+        assert said == [Progress(50, "of its own")]
 
 
 async def test_a_coroutine_gets_its_context_and_a_logger(slots: Slots) -> None:
@@ -258,3 +289,79 @@ async def test_a_dead_launcher_is_noticed() -> None:
         assert "has ended" in str(await slots.launcher.dead)
         # Its slots are not trusted any more, and no new one can be started.
         assert (await slots.error("echo")).type == "SlotNotStarted"
+
+
+SAID = ["printed a", "logged a", "written", "unfinished"]
+
+
+@pytest.mark.parametrize(
+    ("end", "error_type"),
+    [
+        pytest.param("boom", "ValueError", id="an exception"),
+        pytest.param("exit", "Exited", id="sys.exit"),
+        pytest.param("kill", "Killed", id="a signal"),
+        pytest.param("hang", "Timeout", id="the timeout"),
+    ],
+)
+async def test_a_failure_has_what_was_printed_and_logged_last(
+    slots: Slots, end: str, error_type: str
+) -> None:
+    await slots.result("say", {"text": "of another"})
+    error = await slots.error("say", {"text": "a", "end": end}, seconds=0.7)
+    assert error.type == error_type
+    # What was logged comes by another way.
+    assert sorted(error.log.splitlines()) == sorted(SAID)
+    assert (await slots.error("fail")).log == ""
+
+
+async def test_what_is_printed_is_in_the_pods_log_as_it_was(
+    slots: Slots, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    assert await slots.result("garbage") == "fine"
+    found = b""
+    async with asyncio.timeout(5):
+        while b"more garbage\n" not in found:
+            await asyncio.sleep(0.01)
+            found += capfdbinary.readouterr().err
+    assert found == b"\x00\xff garbage without a line's end {more garbage\n"
+
+
+async def test_a_handler_that_prints_megabytes_is_not_held_up(slots: Slots) -> None:
+    lines = 50_000
+    error = await slots.error("flood", lines)
+    assert error.message == "that is all"
+    kept = error.log.splitlines()
+    assert [int(line) for line in kept] == list(range(lines - 20, lines))
+
+
+async def test_one_that_got_away_holds_nothing_up_and_may_print_on(
+    slots: Slots, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "pid"
+    error = await slots.error("leave_printing", str(file))
+    try:
+        assert (error.type, error.log) == ("Killed", "begun")
+        assert await slots.result("echo", 1) == 1
+        (tmp_path / "pid.go").touch()
+        found = ""
+        async with asyncio.timeout(5):
+            while "late" not in found:
+                await asyncio.sleep(0.01)
+                found += capfd.readouterr().err
+    finally:
+        os.kill(int(file.read_text()), 9)
+    assert (await slots.error("fail")).log == ""
+
+
+async def test_a_slot_that_is_not_forked_prints_to_the_same_place() -> None:
+    async with started("worker_test_threads") as slots:
+        error = await slots.error("say")
+        assert error.log == "said"
+
+
+async def test_what_the_module_prints_at_import_is_printed_once(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    async with started("worker_test_prints") as slots:
+        assert (await slots.error("say")).log == "said"
+    assert capfd.readouterr().err.count("imported") == 1

@@ -1,6 +1,10 @@
 """What `@task` takes and refuses."""
 
+import logging
+import math
 from datetime import timedelta
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -125,3 +129,58 @@ def test_a_retry_at_a_time_that_cannot_be_is_refused(after: Any) -> None:
 def test_words_are_those_of_any_exception(kind: type[Exception]) -> None:
     assert str(kind("why")) == "why"
     assert str(kind()) == ""
+
+
+def context(said: list[tuple[int, str]]) -> sdk.Context:
+    """Return a context that keeps what is said."""
+
+    def keep(percent: int, message: str) -> None:
+        said.append((percent, message))
+
+    return sdk.Context("u", 1, "ns", "t", "q", logging.getLogger(), keep)
+
+
+@pytest.mark.parametrize(
+    ("fraction", "percent"),
+    [
+        pytest.param(0, 0, id="none"),
+        pytest.param(1, 100, id="all"),
+        pytest.param(0.29, 29, id="not rounded down by binary digits"),
+        pytest.param(0.999, 99, id="not all before it is"),
+        pytest.param(sum([1 / 7] * 7), 100, id="a sum that misses 1"),
+        pytest.param(1.0000001, 100, id="a sum beyond 1"),
+        pytest.param(-1e-9, 0, id="a difference below 0"),
+        pytest.param(Fraction(1, 3), 33, id="a fraction"),
+        pytest.param(Decimal("0.5"), 50, id="a decimal"),
+    ],
+)
+def test_progress_is_a_fraction_and_shown_as_percent(fraction: float, percent: int) -> None:
+    said: list[tuple[int, str]] = []
+    context(said).progress(fraction, "so far")
+    assert said == [(percent, "so far")]
+
+
+@pytest.mark.parametrize(
+    ("fraction", "message", "error", "words"),
+    [
+        pytest.param(1.7, "", ValueError, "must be from 0 to 1, not 1.7", id="too much"),
+        pytest.param(40, "", ValueError, "must be from 0 to 1, not 40", id="percent"),
+        pytest.param(-0.1, "", ValueError, "must be from 0 to 1, not -0.1", id="less than none"),
+        pytest.param(math.nan, "", ValueError, "must be from 0 to 1, not nan", id="nan"),
+        pytest.param(math.inf, "", ValueError, "must be from 0 to 1, not inf", id="infinite"),
+        pytest.param("0.4", "", TypeError, "must be a number from 0 to 1, not '0.4'", id="text"),
+        pytest.param(None, "", TypeError, "must be a number from 0 to 1, not None", id="nothing"),
+        pytest.param(0.4, 7, TypeError, "must be a text, not 7", id="a message that is none"),
+    ],
+)
+def test_progress_that_cannot_be_meant_is_an_error(
+    fraction: Any, message: Any, error: type[Exception], words: str
+) -> None:
+    said: list[tuple[int, str]] = []
+    with pytest.raises(error, match=words):
+        context(said).progress(fraction, message)
+    assert said == []
+
+
+def test_a_context_made_by_a_test_of_a_handler_takes_progress() -> None:
+    sdk.Context("u", 1, "ns", "t", "q", logging.getLogger()).progress(0.5)

@@ -37,6 +37,15 @@ def test_good_settings(environment: pytest.MonkeyPatch) -> None:
     assert settings.handlers.python.module == "shop.tasks"
 
 
+def test_new_tasks_are_claimed_as_the_queue_says(environment: pytest.MonkeyPatch) -> None:
+    assert load_settings().claim == "Adaptive"
+    environment.setenv("TASKQUEUE_CLAIM", "Always")
+    assert load_settings().claim == "Always"
+    environment.setenv("TASKQUEUE_CLAIM", "Sometimes")
+    with pytest.raises(SettingsError, match="TASKQUEUE_CLAIM: Input should be 'Adaptive' or"):
+        load_settings()
+
+
 def test_exec_handlers(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("TASKQUEUE_HANDLERS", '{"exec": {"command": ["sh", "-c", "cat"]}}')
     settings = load_settings()

@@ -49,7 +49,7 @@ def run(error: Exception) -> Outcome:
 
     registry = Registry()
     registry.add("a", handler)
-    return slot._run({"handler": "a"}, b"null", registry.handlers, finish)
+    return slot._run({"handler": "a"}, b"null", registry.handlers, finish, lambda *_: None)
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_every_fault_of_a_payload_is_named() -> None:
     registry = Registry()
     registry.add("a", handler)
     body = b'{"number": "x", "items": [1, "y"]}'
-    outcome = slot._run({"handler": "a"}, body, registry.handlers, lambda _: None)
+    outcome = slot._run({"handler": "a"}, body, registry.handlers, lambda _: None, lambda *_: None)
     assert isinstance(outcome, Failure)
     places = [line.partition(":")[0] for line in outcome.message.split("; ")]
     assert (outcome.type, places) == ("InvalidPayload", ["number", "to", "items.1"])

@@ -16,12 +16,14 @@ from taskqueue_worker.statuses import (
     Ended,
     Identity,
     Patch,
+    Progress,
     TaskView,
     conclude_patch,
     concluded_view,
     ended_patch,
     ended_view,
     format_duration,
+    progress_patch,
     reason_of,
     running_patch,
     view_task,
@@ -235,6 +237,8 @@ def test_the_bounds_are_those_of_the_api() -> None:
     assert outcomes.RESULT_MAX_BYTES == api.RESULT_MAX_BYTES
     assert outcomes.ERROR_MESSAGE_MAX == api.ERROR_MESSAGE_MAX
     assert outcomes.ERROR_TYPE_MAX == api.ERROR_TYPE_MAX
+    assert outcomes.ERROR_LOG_MAX_BYTES == api.ERROR_LOG_MAX_BYTES
+    assert outcomes.PROGRESS_MESSAGE_MAX == api.PROGRESS_MESSAGE_MAX
 
 
 @pytest.mark.parametrize(
@@ -298,3 +302,54 @@ def test_the_attempt_after_a_lost_worker_says_what_became_of_the_one_before() ->
     words = "attempt 1 was lost with its worker, pod 'tq-q-2'"
     assert status["error"] == {"type": "WorkerLost", "message": words}
     assert "error" not in values(running_patch(ATTEMPT, view(), NOW))
+
+
+HALFWAY = Progress(40, "halfway")
+
+
+def test_progress_is_written_only_where_this_attempt_is_shown_as_running() -> None:
+    patch = progress_patch(ATTEMPT, HALFWAY)
+    tests = {entry["path"]: entry["value"] for entry in patch if entry["op"] == "test"}
+    assert tests == {
+        "/metadata/uid": "u",
+        "/status/phase": "Running",
+        "/status/run": 0,
+        "/status/attempts": 2,
+        "/status/worker/instance": "i",
+    }
+    (change,) = patch[len(tests) :]
+    assert change == {
+        "op": "add",
+        "path": "/status/progress",
+        "value": {"percent": 40, "message": "halfway"},
+    }
+    api.TaskProgress.model_validate(change["value"])
+
+
+def test_running_may_be_written_with_the_progress_so_far() -> None:
+    assert values(running_patch(ATTEMPT, None, NOW, HALFWAY))["progress"] == HALFWAY.to_status()
+    assert "progress" not in values(running_patch(ATTEMPT, None, NOW))
+
+
+def test_the_next_attempt_starts_without_the_progress_of_the_one_before() -> None:
+    before = {"phase": "Running", "attempts": 1, "progress": {"percent": 80}}
+    assert "progress" not in values(running_patch(ATTEMPT, view(**before), NOW), **before)
+
+
+@pytest.mark.parametrize("again", [None, timedelta(seconds=1)])
+def test_an_outcome_brings_the_last_progress_along(again: timedelta | None) -> None:
+    over = ended(BOOM, again=again)
+    status = values(ended_patch(replace(over, progress=HALFWAY)), progress={"percent": 3})
+    assert status["progress"] == HALFWAY.to_status()
+    kept = values(ended_patch(over), progress={"percent": 3})
+    assert kept["progress"] == {"percent": 3}
+    api.TaskStatus.model_validate(status)
+
+
+@pytest.mark.parametrize("again", [None, timedelta(seconds=1)])
+def test_an_error_has_the_last_lines_if_there_are_any(again: timedelta | None) -> None:
+    printed = replace(BOOM, log="one\ntwo")
+    status = values(ended_patch(ended(printed, again=again)))
+    assert status["error"]["log"] == "one\ntwo"
+    api.TaskStatus.model_validate(status)
+    assert "log" not in values(ended_patch(ended(BOOM, again=again)))["error"]

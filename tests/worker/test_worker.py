@@ -13,7 +13,7 @@ from taskqueue_worker.claim import Path
 from taskqueue_worker.deliveries import Tag
 from taskqueue_worker.outcomes import Success, failure, final
 from taskqueue_worker.settle import Acknowledge, DeadLetter
-from taskqueue_worker.statuses import Attempt
+from taskqueue_worker.statuses import Attempt, Progress
 from tests.worker.bench import ME, NOW, Bench
 
 
@@ -265,3 +265,25 @@ async def test_draining_ends_in_time_and_acknowledges_nothing_unfinished(bench: 
     await bench.runner.started.wait()
     await bench.worker.drain(0.1)
     assert bench.broker.acked == []
+
+
+async def test_progress_is_shown_and_the_last_of_it_comes_with_the_outcome(bench: Bench) -> None:
+    bench.deliver(1)
+    await bench.runner.started.wait()
+    await asyncio.sleep(0.01)
+    bench.runner.jobs[0].report(Progress(40, "halfway"))
+    await asyncio.sleep(0.01)
+    bench.runner.jobs[0].report(Progress(90))
+    bench.runner.go.set()
+    await bench.settled()
+    assert bench.attempts.shown == [Progress(40, "halfway")]
+    assert bench.attempts.progress == [Progress(90)]
+
+
+async def test_an_outside_message_has_nowhere_to_show_progress(bench: Bench) -> None:
+    bench.deliver(1, headers={}, message_id="m")
+    await bench.runner.started.wait()
+    bench.runner.jobs[0].report(Progress(40))
+    bench.runner.go.set()
+    await bench.settled()
+    assert bench.attempts.shown == []

@@ -22,11 +22,13 @@ _log = logging.getLogger(__name__)
 
 _TIMEOUT = aiohttp.ClientTimeout(total=30, connect=10)
 _TOKEN_SECONDS = 60.0
+_OFFER_TIMEOUT = aiohttp.ClientTimeout(total=5)
 _UNAUTHORIZED_SECONDS = 30.0
 """An API server that cannot read its store says 401 too; beyond this it is taken at its word."""
 _REFUSALS = frozenset({400, 409, 413, 422})
 _METADATA_ONLY = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 """The answer to a patch without the payload in it; nobody reads it."""
+_PATCH_HEADERS = {"Content-Type": "application/json-patch+json", "Accept": _METADATA_ONLY}
 
 BACKOFF_FIRST = 0.25
 BACKOFF_MAX = 15.0
@@ -135,12 +137,24 @@ class ApiServer:
     async def patch_status(self, name: str, patch: Patch) -> WriteAnswer:
         """Apply a JSON Patch to a Task's status. Raises UnauthorizedError."""
         url = f"{self._tasks}/{name}/status"
-        headers = {"Content-Type": "application/json-patch+json", "Accept": _METADATA_ONLY}
         data = json.dumps(patch).encode()
-        status, body = await self._call("PATCH", url, data, headers, _REFUSALS)
-        if status == 404:
-            return Gone()
-        return Refused(_words(body)) if status in _REFUSALS else Written()
+        status, body = await self._call("PATCH", url, data, _PATCH_HEADERS, _REFUSALS)
+        return _answer_to_write(status, body)
+
+    async def offer_status(self, name: str, patch: Patch) -> WriteAnswer | None:
+        """Apply a JSON Patch to a Task's status if the API server is there to take it.
+
+        One try, of at most 5 s; None: nobody knows what has become of it. For what is not worth a
+        second one.
+        """
+        url = f"{self._tasks}/{name}/status"
+        data = json.dumps(patch).encode()
+        try:
+            status, body, _ = await self._once("PATCH", url, data, _PATCH_HEADERS, _OFFER_TIMEOUT)
+        except (aiohttp.ClientError, TimeoutError, OSError):
+            return None
+        decisive = 200 <= status < 300 or status == 404 or status in _REFUSALS
+        return _answer_to_write(status, body) if decisive else None
 
     async def _get(self, url: str) -> Mapping[str, Any] | None:
         status, body = await self._call("GET", url, None, {}, frozenset())
@@ -183,15 +197,28 @@ class ApiServer:
             await self._sleep(max(wait, pause))
 
     async def _once(
-        self, method: str, url: str, data: bytes | None, headers: dict[str, str]
+        self,
+        method: str,
+        url: str,
+        data: bytes | None,
+        headers: dict[str, str],
+        timeout: aiohttp.ClientTimeout = _TIMEOUT,  # noqa: ASYNC109 - aiohttp's own
     ) -> tuple[int, bytes, float]:
         """Return status, body, and the seconds that the server asks to wait."""
         sent = {**headers, "Authorization": f"Bearer {self._token.value()}"}
-        async with self._session.request(method, url, data=data, headers=sent) as answer:
+        async with self._session.request(
+            method, url, data=data, headers=sent, timeout=timeout
+        ) as answer:
             self.clock.observe(answer.headers.get("Date"))
             body = await answer.read()
             wait = answer.headers.get("Retry-After", "")
             return answer.status, body, float(wait) if wait.isdigit() else 0.0
+
+
+def _answer_to_write(status: int, body: bytes) -> WriteAnswer:
+    if status == 404:
+        return Gone()
+    return Refused(_words(body)) if status in _REFUSALS else Written()
 
 
 def _words(body: bytes) -> str:

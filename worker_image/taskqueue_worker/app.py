@@ -116,7 +116,7 @@ def _build(settings: Settings, api: ApiServer, handling: Handling) -> _Parts:
         timeout=settings.timeout.total_seconds(),
         retry=settings.retry,
     )
-    attempts = Attempts(api, me, settings.retry)
+    attempts = Attempts(api, me, settings.retry, always=settings.claim == "Always")
     worker = Worker(place, broker, attempts, handling.runner, handling.names)
     health = Health(connected=lambda: broker.connected, consuming=lambda: broker.consuming)
     _log.info("started", extra={"queue": queue, "slots": slots, "instance": me.instance})

@@ -1,11 +1,10 @@
 """One Task, from its message to its written outcome: claim, run, finish."""
 
 import asyncio
-import contextlib
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -33,12 +32,9 @@ from taskqueue_worker.deliveries import TaskMessage
 from taskqueue_worker.outcomes import Outcome, final
 from taskqueue_worker.retrying import Again, decide_retry
 from taskqueue_worker.settle import DeadLetter, Settlement, settle
-from taskqueue_worker.statuses import Attempt, Ended, Identity, TaskView
+from taskqueue_worker.statuses import Attempt, Ended, Identity, Progress, TaskView
 
 _log = logging.getLogger(__name__)
-
-ANNOUNCE_SECONDS = 1.0
-"""A handler that runs longer is shown as Running."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +65,7 @@ class Attempts:
     """Claims, announces and finishes this worker's attempts at the API server.
 
     policy: the TaskQueue's, for Tasks that bring none.
+    always: whether Running is written before every start.
     """
 
     def __init__(
@@ -79,6 +76,8 @@ class Attempts:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         jitter: Callable[[], float] = random.random,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        *,
+        always: bool = False,
     ) -> None:
         self._api = api
         self._me = me
@@ -86,6 +85,7 @@ class Attempts:
         self._now = now
         self._jitter = jitter
         self._sleep = sleep
+        self._always = always
         self._live: set[tuple[TaskUid, int, int]] = set()
 
     async def claim(self, message: TaskMessage, *, suspect: bool = False) -> Claim:
@@ -100,6 +100,7 @@ class Attempts:
             redelivered=delivery.redelivered or is_dead_letter(delivery.headers),
             server_now=self._api.clock.now(),
             suspect=suspect,
+            always=self._always,
         )
         metrics.CLAIMS.labels(path.value).inc()
         if path is Path.FRESH:
@@ -135,12 +136,14 @@ class Attempts:
         view = await self._api.get_task(message.headers.name)
         return is_wanted(view, message.uid, attempt.run, attempt.number, self._me)
 
-    async def announce(self, claimed: Claimed, message: TaskMessage) -> bool:
+    async def announce(
+        self, claimed: Claimed, message: TaskMessage, progress: Progress | None = None
+    ) -> bool:
         """Write Running for a handler that runs already; False: it is refused.
 
-        Raises UnauthorizedError.
+        progress: what it has said of it so far. Raises UnauthorizedError.
         """
-        patch = statuses.running_patch(claimed.attempt, None, self._now())
+        patch = statuses.running_patch(claimed.attempt, None, self._now(), progress)
         answer = await self._write("running", message, patch)
         if not isinstance(answer, Written):
             words = answer.message if isinstance(answer, Refused) else "the Task is gone"
@@ -148,20 +151,36 @@ class Attempts:
             _log.warning("Running not written: %s", words, extra=fields_of(message))
         return isinstance(answer, Written)
 
+    async def show(
+        self, message: TaskMessage, attempt: Attempt, progress: Progress
+    ) -> WriteAnswer | None:
+        """Write how far an attempt has come; None: the API server is away."""
+        patch = statuses.progress_patch(attempt, progress)
+        answer = await self._api.offer_status(message.headers.name, patch)
+        result = "away" if answer is None else type(answer).__name__.lower()
+        metrics.STATUS_WRITES.labels("progress", result).inc()
+        return answer
+
     async def finish(
-        self, message: TaskMessage, attempt: Attempt, outcome: Outcome, seconds: float
+        self,
+        message: TaskMessage,
+        attempt: Attempt,
+        outcome: Outcome,
+        seconds: float,
+        progress: Progress | None = None,
     ) -> Settlement:
-        """Write an outcome and return what is left to do. Raises UnauthorizedError."""
+        """Write an outcome and return what is left to do. Raises UnauthorizedError.
+
+        progress: what the handler said last of it.
+        """
         try:
-            return await self._finish(message, attempt, outcome, seconds)
+            again = self._retry(message, attempt, outcome)
+            ended = Ended(attempt, outcome, again, seconds, self._now(), progress)
+            return await self._finish(message, ended)
         finally:
             self._live.discard(_key(attempt))
 
-    async def _finish(
-        self, message: TaskMessage, attempt: Attempt, outcome: Outcome, seconds: float
-    ) -> Settlement:
-        again = self._retry(message, attempt, outcome)
-        ended = Ended(attempt, outcome, again, seconds, self._now())
+    async def _finish(self, message: TaskMessage, ended: Ended) -> Settlement:
         settlement, words = await self._conclude(message, ended)
         if settlement is None:
             refused = final("StatusRefused", f"the API server refused the outcome: {words}")
@@ -301,34 +320,3 @@ def fields_of(message: TaskMessage) -> dict[str, Any]:
     """Return the log fields of a Task's message."""
     headers = message.headers
     return {"namespace": headers.namespace, "task": headers.name, "uid": message.uid}
-
-
-@contextlib.asynccontextmanager
-async def announced(
-    attempts: Attempts, claimed: Claimed, message: TaskMessage, refused: Callable[[], None]
-) -> AsyncIterator[None]:
-    """Write Running when the body still runs after a second; both are over at the end.
-
-    refused: called when the API server does not take it.
-    """
-    if claimed.announced:
-        yield
-        return
-    loop = asyncio.get_running_loop()
-    writing: list[asyncio.Task[None]] = []
-
-    async def announce() -> None:
-        if not await attempts.announce(claimed, message):
-            refused()
-
-    timer = loop.call_later(ANNOUNCE_SECONDS, lambda: writing.append(loop.create_task(announce())))
-    try:
-        yield
-    finally:
-        timer.cancel()
-        for task in writing:
-            # Should the API server still store it after the outcome, its rules refuse it.
-            task.cancel()
-            await asyncio.wait([task])
-            if not task.cancelled():
-                task.exception()  # the write of the outcome meets the same

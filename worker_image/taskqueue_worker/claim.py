@@ -29,17 +29,23 @@ class Path(Enum):
 
 
 def choose_path(
-    headers: TaskHeaders, *, redelivered: bool, server_now: float | None, suspect: bool = False
+    headers: TaskHeaders,
+    *,
+    redelivered: bool,
+    server_now: float | None,
+    suspect: bool = False,
+    always: bool = False,
 ) -> Path:
     """Return how a message is to be claimed.
 
     redelivered: it may have been run before; so may a dead letter that was put back.
     server_now: the API server's time in seconds since 1970; None: unknown.
     suspect: whether the operator hinted at the Task.
+    always: whether the TaskQueue wants every start to be written first.
     """
     first = headers.attempt == 1 and headers.run == 0 and headers.dispatches == 1
     # What comes through the ladder may come twice.
-    if redelivered or not first or headers.delayed or suspect:
+    if always or redelivered or not first or headers.delayed or suspect:
         return Path.CAREFUL
     if server_now is not None and is_late(headers, server_now):
         return Path.CAREFUL

@@ -30,13 +30,14 @@ import traceback
 from typing import Any
 
 from taskqueue_worker.sdk import REGISTRY
-from taskqueue_worker.slot import serve
+from taskqueue_worker.slot import flush_printed, serve
 
 _PR_SET_CHILD_SUBREAPER = 36
 _MESSAGE_BYTES = 64 * 1024
 _FRAMES_SHOWN = 4
 _SLOT_OPTION = "--slot"
 _STANDARD = (0, 1, 2)
+_PRINTED = (1, 2)
 _NEVER_STARTS = frozenset({errno.ENOENT, errno.EACCES, errno.ENOEXEC, errno.ENOTDIR})
 """Of a program that is not there or none. Others, say for memory or processes, may pass."""
 
@@ -54,6 +55,7 @@ def main(arguments: list[str]) -> int:
     link.send(json.dumps(greeting).encode())
     if "failed" in greeting:
         return 1
+    flush_printed()  # or every slot would print it again
     gc.freeze()  # the collector must not touch, and so copy, the pages that slots share
     Launcher(link, arguments[1], forks=not greeting.get("threads", False)).run()
     return 0
@@ -147,18 +149,23 @@ class Launcher:
 
     def _start(self, request: dict[str, Any], descriptors: list[int]) -> int:
         if self._command:
-            return _spawn(self._command, {**os.environ, **request["env"]}, descriptors)
+            environment = {**os.environ, **request["env"]}
+            return _spawn(
+                self._command, environment, dict(zip(_STANDARD, descriptors, strict=False))
+            )
+        connection, output = descriptors
         if self._forks:
-            return self._fork(descriptors[0])
-        inherited = os.dup(descriptors[0])
+            return self._fork(connection, output)
+        inherited = os.dup(connection)
         os.set_inheritable(inherited, True)
         arguments = ["-m", "taskqueue_worker.launcher", str(inherited), self._handlers]
         try:
-            return _spawn([sys.executable, *arguments, _SLOT_OPTION], dict(os.environ), [])
+            command = [sys.executable, *arguments, _SLOT_OPTION]
+            return _spawn(command, dict(os.environ), dict.fromkeys(_PRINTED, output))
         finally:
             os.close(inherited)
 
-    def _fork(self, descriptor: int) -> int:
+    def _fork(self, connection: int, output: int) -> int:
         pid = os.fork()
         if pid:
             return pid
@@ -171,7 +178,10 @@ class Launcher:
             self._link.close()
             os.close(self._wake_read)
             os.close(self._wake_write)
-            _become_slot(socket.socket(fileno=descriptor))
+            for descriptor in _PRINTED:
+                os.dup2(output, descriptor)
+            os.close(output)
+            _become_slot(socket.socket(fileno=connection))
             status = 0
         finally:
             # Never back into the launcher's loop, whatever happened.
@@ -211,11 +221,13 @@ def _prefer_as_victim(pid: int) -> None:
         file.write("1000")
 
 
-def _spawn(command: list[str], environment: dict[str, str], standard: list[int]) -> int:
-    """Start a program as leader of a session of its own. Raises OSError."""
+def _spawn(command: list[str], environment: dict[str, str], standard: dict[int, int]) -> int:
+    """Start a program as leader of a session of its own. Raises OSError.
+
+    standard: the descriptors that become its standard ones, by their number there.
+    """
     duplicates = [
-        (os.POSIX_SPAWN_DUP2, descriptor, target)
-        for descriptor, target in zip(standard, _STANDARD, strict=False)
+        (os.POSIX_SPAWN_DUP2, descriptor, target) for target, descriptor in standard.items()
     ]
     return os.posix_spawnp(
         command[0],

@@ -11,10 +11,19 @@ from taskqueue_api.nesting import NESTING_MAX, is_too_deep
 RESULT_MAX_BYTES = 8 * 1024
 ERROR_MESSAGE_MAX = 4096
 ERROR_TYPE_MAX = 256
+ERROR_LOG_MAX_BYTES = 2 * 1024
+PROGRESS_MESSAGE_MAX = 1024
 
 DEADLINE_EXCEEDED = "DeadlineExceeded"
 
 QUOTED_MAX = 200
+
+_KEPT_CONTROLS = (ord("\n"), ord("\t"))
+_CONTROLS = {
+    code: "\N{REPLACEMENT CHARACTER}"
+    for code in (*range(0x20), *range(0x7F, 0xA0))
+    if code not in _KEPT_CONTROLS
+}
 
 
 class TooDeepError(ValueError):
@@ -41,6 +50,7 @@ class Failure:
     traceback: for the log only.
     permanent: another attempt would fail the same way.
     after: seconds until the next attempt, as the handler asks; None: by the retry policy.
+    log: the last lines of what the handler printed and logged, at most 2 KiB.
     """
 
     type: str
@@ -48,6 +58,7 @@ class Failure:
     traceback: str = ""
     permanent: bool = False
     after: float | None = None
+    log: str = ""
 
 
 @dataclass(frozen=True)
@@ -85,6 +96,11 @@ def bounded(text: str, limit: int) -> str:
     """Return a text of at most `limit` characters that UTF-8 can hold; a cut shows as `…`."""
     clean = text.encode("utf-8", "replace").decode("utf-8")
     return clean if len(clean) <= limit else clean[: limit - 1] + "…"
+
+
+def shown(text: str) -> str:
+    """Return a text without control characters but line ends and tabs: what people may look at."""
+    return text.replace("\r\n", "\n").replace("\r", "\n").translate(_CONTROLS)
 
 
 def encode_result(result: Any) -> Outcome:

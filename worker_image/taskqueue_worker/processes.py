@@ -123,7 +123,10 @@ class Launcher:
     async def launch(
         self, descriptors: list[int], environment: dict[str, str] | None = None
     ) -> Process:
-        """Start a slot or the command with these descriptors. Raises StartError."""
+        """Start a slot or the command. Raises StartError.
+
+        descriptors: of a slot its socket and what it prints to, of a command its standard ones.
+        """
         self._numbers += 1
         process = Process(self._numbers, self._send_kill)
         request = {"do": "start", "number": self._numbers, "env": environment or {}}

@@ -6,9 +6,8 @@ import logging
 import os
 import signal
 import socket
-import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from taskqueue_worker.frames import FrameBuffer, pack
@@ -16,12 +15,13 @@ from taskqueue_worker.outcomes import (
     Failure,
     Outcome,
     Success,
-    bounded,
     decode_output,
     failure,
     final,
 )
+from taskqueue_worker.printed import Printed
 from taskqueue_worker.processes import Launcher, Process, StartError
+from taskqueue_worker.statuses import Progress
 
 STDOUT_MAX_BYTES = 1024 * 1024
 STDERR_KEPT_BYTES = 1024
@@ -32,9 +32,16 @@ customary code for that is 75, EX_TEMPFAIL."""
 _EXIT_SECONDS = 2.0
 
 
+def _to_nobody(progress: Progress) -> None:
+    """Drop it: a message of an outside producer has no Task to show it in."""
+
+
 @dataclass(frozen=True)
 class Job:
-    """What a runner needs to know of an attempt. payload: JSON. timeout: seconds."""
+    """What a runner needs to know of an attempt.
+
+    payload: JSON. timeout: seconds. report: takes what the handler says of its progress.
+    """
 
     handler: str
     payload: bytes
@@ -45,6 +52,7 @@ class Job:
     name: str
     queue: str
     run: int = 0
+    report: Callable[[Progress], None] = field(default=_to_nobody, repr=False, compare=False)
 
 
 def describe_job(job: Job) -> dict[str, str]:
@@ -81,6 +89,13 @@ def build_runner(launcher: Launcher, slots: int, log: LogSink) -> Runner:
     return ExecRunner(launcher) if launcher.handlers is None else PythonRunner(launcher, slots, log)
 
 
+def with_log(outcome: Outcome, printed: Printed) -> Outcome:
+    """Return an outcome; a failure with the last lines of what was printed."""
+    if not isinstance(outcome, Failure):
+        return outcome
+    return replace(outcome, log=printed.last_lines())
+
+
 def timed_out(job: Job) -> Outcome:
     """Return the outcome of an attempt that ran too long."""
     return failure("Timeout", f"the handler ran longer than its timeout of {job.timeout:g} s")
@@ -89,12 +104,14 @@ def timed_out(job: Job) -> Outcome:
 class _Slot(asyncio.Protocol):
     """The worker's end of a slot's socket."""
 
-    def __init__(self, process: Process, log: LogSink) -> None:
+    def __init__(self, process: Process, printed: Printed, log: LogSink) -> None:
         self.process = process
+        self.printed = printed
         self._log = log
         self._buffer = FrameBuffer()
         self._transport: asyncio.WriteTransport | None = None
         self._job: Job | None = None
+        self._number = 0
         self._answer: asyncio.Future[Outcome | None] | None = None
         # The end of the socket tells it first, unless a copy of the process holds the socket.
         loop = asyncio.get_running_loop()
@@ -111,6 +128,10 @@ class _Slot(asyncio.Protocol):
             if head["kind"] == "log":
                 if self._job is not None:
                     self._log(self._job, head)
+                    self.printed.add(head["message"])
+            elif head["kind"] == "progress":
+                if self._job is not None and head["number"] == self._number:
+                    self._job.report(Progress(head["percent"], head["message"]))
             elif head["kind"] == "success":
                 self._settle(Success(None if head["empty"] else body))
             else:
@@ -122,6 +143,8 @@ class _Slot(asyncio.Protocol):
     def ask(self, job: Job) -> asyncio.Future[Outcome | None]:
         """Send a job; the answer is None when the slot has gone."""
         self._job = job
+        self._number += 1
+        self.printed.forget()
         self._answer = asyncio.get_running_loop().create_future()
         context = {
             "uid": job.uid,
@@ -133,8 +156,8 @@ class _Slot(asyncio.Protocol):
         if self._transport is None or self._transport.is_closing():
             self._settle(None)
         else:
-            frame = pack({"handler": job.handler, "context": context}, job.payload)
-            self._transport.write(frame)
+            head = {"handler": job.handler, "number": self._number, "context": context}
+            self._transport.write(pack(head, job.payload))
         return self._answer
 
     def close(self) -> None:
@@ -183,7 +206,7 @@ class PythonRunner:
             slot.close()
         else:
             self._idle.append(slot)
-        return outcome
+        return with_log(outcome, slot.printed)
 
     def close(self) -> None:
         """Close the idle slots, which end by that."""
@@ -200,14 +223,17 @@ class PythonRunner:
 
     async def _new_slot(self) -> _Slot:
         ours, theirs = socket.socketpair()
+        printed, output = os.pipe()
         try:
-            process = await self._launcher.launch([theirs.fileno()])
-        except StartError:
+            process = await self._launcher.launch([theirs.fileno(), output])
+        except BaseException:
             ours.close()
+            os.close(printed)
             raise
         finally:
             theirs.close()
-        slot = _Slot(process, self._log)
+            os.close(output)
+        slot = _Slot(process, Printed(printed), self._log)
         await asyncio.get_running_loop().create_connection(lambda: slot, sock=ours)
         return slot
 
@@ -222,23 +248,17 @@ async def _end_of(process: Process) -> int:
 
 
 class _Output(asyncio.Protocol):
-    """What a program writes: the head of it, the tail of it, or a call when it is too much."""
+    """What a program writes to standard output, or a call when it is too much."""
 
-    def __init__(self, limit: int, *, tail: bool, overflow: Callable[[], None]) -> None:
+    def __init__(self, limit: int, overflow: Callable[[], None]) -> None:
         self.data = bytearray()
         self.overflowed = False
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._limit = limit
-        self._tail = tail
         self._overflow = overflow
 
     def data_received(self, data: bytes) -> None:
-        if self._tail:
-            sys.stderr.buffer.write(data)
-            sys.stderr.buffer.flush()
-            self.data += data
-            del self.data[: -self._limit]
-        elif len(self.data) + len(data) > self._limit:
+        if len(self.data) + len(data) > self._limit:
             if not self.overflowed:
                 self.overflowed = True
                 self._overflow()
@@ -288,12 +308,9 @@ class ExecRunner:
     async def _follow(self, job: Job, process: Process, descriptors: list[int]) -> Outcome:
         loop = asyncio.get_running_loop()
         stdin, stdout, stderr = descriptors
-        output = _Output(
-            STDOUT_MAX_BYTES, tail=False, overflow=lambda: process.kill(signal.SIGKILL)
-        )
-        errors = _Output(STDERR_KEPT_BYTES, tail=True, overflow=lambda: None)
+        output = _Output(STDOUT_MAX_BYTES, overflow=lambda: process.kill(signal.SIGKILL))
+        errors = Printed(stderr)
         await loop.connect_read_pipe(lambda: output, os.fdopen(stdout, "rb", 0))
-        await loop.connect_read_pipe(lambda: errors, os.fdopen(stderr, "rb", 0))
         feed, _ = await loop.connect_write_pipe(asyncio.Protocol, os.fdopen(stdin, "wb", 0))
         feed.write(job.payload)
         feed.write_eof()
@@ -302,14 +319,14 @@ class ExecRunner:
                 await asyncio.shield(process.exited)
         except TimeoutError:
             await process.stop()
-            return timed_out(job)
+            return with_log(timed_out(job), errors)
         finally:
             feed.close()
         # The group was killed with its leader, so nothing holds the pipes open any more.
-        await asyncio.wait([output.ended, errors.ended], timeout=_EXIT_SECONDS)
-        return self._outcome(process.exited.result(), output, errors)
+        await asyncio.wait([output.ended], timeout=_EXIT_SECONDS)
+        return with_log(self._outcome(process.exited.result(), output, errors), errors)
 
-    def _outcome(self, code: int, output: _Output, errors: _Output) -> Outcome:
+    def _outcome(self, code: int, output: _Output, errors: Printed) -> Outcome:
         if output.overflowed:
             return final(
                 "ResultTooLarge",
@@ -319,7 +336,7 @@ class ExecRunner:
             return decode_output(bytes(output.data))
         if code < 0:
             return self._launcher.explain_end(code)
-        tail = bounded(errors.data.decode("utf-8", "replace").strip(), STDERR_KEPT_BYTES)
+        tail = errors.last_lines(STDERR_KEPT_BYTES).strip()
         message = f"exit code {code}: {tail}" if tail else f"exit code {code}"
         if code == REJECTED_EXIT_CODE:
             return final("Rejected", message)

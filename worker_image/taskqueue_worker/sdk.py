@@ -13,7 +13,7 @@ import sys
 import types
 import typing
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from logging import Logger
 from typing import Any, TypeVar
@@ -21,6 +21,9 @@ from typing import Any, TypeVar
 from taskqueue_api.names import DELAY_MAX
 
 RETRY_AFTER_MAX = DELAY_MAX.total_seconds()
+
+_ROUNDING = 1e-6
+"""Sums of fractions miss 1 by less; and 100 * 0.29 is less than 29."""
 
 HandlerFunction = Callable[..., Any]
 _F = TypeVar("_F", bound=HandlerFunction)
@@ -51,15 +54,20 @@ class RegistrationError(Exception):
     """A handler cannot be registered; the message names the places in the code."""
 
 
+def to_nobody(percent: int, message: str) -> None:
+    """Drop a progress: of a Context that a handler's test has made, or that was copied."""
+
+
 @dataclass(frozen=True)
 class Context:
-    """What a handler may know of the run it is in.
+    """What a handler may know of the run it is in, and what it may say of it.
 
     uid: UID of the Task; with `attempt`, the key to make effects idempotent with. For a message
         of a producer outside the cluster's API its message id, or empty.
     attempt: counts from 1.
     name: of the Task; empty for a message of an outside producer.
     logger: what it is given appears in the worker's log with the Task's fields.
+    reporter: takes what `progress` is given, as percent and message.
     """
 
     uid: str
@@ -68,6 +76,27 @@ class Context:
     name: str
     queue: str
     logger: Logger
+    reporter: Callable[[int, str], None] = field(default=to_nobody, repr=False, compare=False)
+
+    def progress(self, fraction: float, message: str = "") -> None:
+        """Say how far the handler has come; shown in the Task's `status.progress`.
+
+        fraction: from 0 to 1; shown as whole percent, rounded down, so that 100 means done.
+        message: in the handler's own words; beyond 1024 characters it is cut.
+
+        It costs next to nothing: it is sent when it differs from what was said last, and the
+        worker writes at most every 2 s, the latest. It is dropped while the API server is away.
+        Raises TypeError and ValueError for what cannot be meant.
+        """
+        if not hasattr(fraction, "__float__"):
+            raise TypeError(f"progress must be a number from 0 to 1, not {fraction!r}")
+        if not isinstance(message, str):
+            raise TypeError(f"the message of a progress must be a text, not {message!r}")
+        value = float(fraction)
+        if not -_ROUNDING <= value <= 1 + _ROUNDING:  # nan too
+            raise ValueError(f"progress must be from 0 to 1, not {value}")
+        percent = int(100 * value + _ROUNDING)
+        self.reporter(min(max(percent, 0), 100), message)
 
 
 @dataclass(frozen=True)

@@ -63,6 +63,7 @@ class Settings(BaseSettings):
     """The worker's settings.
 
     cluster: UID of the cluster's kube-system namespace.
+    claim: whether new Tasks may be started before they are shown as Running.
     timeout: of messages that bring none, from outside producers.
     retry: the TaskQueue's policy, as `taskqueue_api.retries` writes it.
     grace: seconds from SIGTERM to SIGKILL, by the pod's terminationGracePeriodSeconds.
@@ -76,6 +77,7 @@ class Settings(BaseSettings):
     name: Annotated[str, Field(min_length=1)]
     cluster: Annotated[str, Field(min_length=1)]
     concurrency: Annotated[int, Field(ge=1, le=64)]
+    claim: Literal["Adaptive", "Always"] = "Adaptive"
     timeout: timedelta
     # Not decoded as JSON before the validator: it is one text, here and in a message.
     retry: Annotated[RetryPolicy, NoDecode] = ONCE

@@ -1,13 +1,16 @@
 """The inside of a slot: a process that runs one handler after the other.
 
-It talks with the worker over one socket. What handlers print goes to standard error as it is;
-what they log goes to the worker as frames, which logs it with the Task's fields.
+It talks with the worker over one socket. What handlers print goes to the worker by a pipe, which
+copies it to its own standard error as it is; what they log goes there as frames, and the worker
+logs it with the Task's fields.
 """
 
+import contextlib
 import inspect
 import logging
 import os
 import socket
+import sys
 import threading
 import traceback
 from collections.abc import Awaitable, Callable
@@ -16,6 +19,7 @@ from typing import Any
 
 from taskqueue_worker.frames import FrameBuffer, pack
 from taskqueue_worker.outcomes import (
+    PROGRESS_MESSAGE_MAX,
     Outcome,
     Success,
     bounded,
@@ -23,8 +27,9 @@ from taskqueue_worker.outcomes import (
     failure,
     final,
     parse_json,
+    shown,
 )
-from taskqueue_worker.sdk import Context, Handler, Reject, Retry
+from taskqueue_worker.sdk import Context, Handler, Reject, Retry, to_nobody
 
 _READ_BYTES = 256 * 1024
 _LOG_MAX = 16 * 1024
@@ -60,20 +65,70 @@ class _Link(logging.Handler):
         )
 
 
+def _reporter_elsewhere() -> Callable[[int, str], None]:
+    return to_nobody
+
+
+class _Reporter:
+    """Sends what a handler says of its progress, unless it has just said the same.
+
+    number: the worker's, of the job; a thread that the handler left behind may speak later.
+    """
+
+    def __init__(self, link: _Link, number: int) -> None:
+        self._link = link
+        self._number = number
+        self._last: tuple[int, str] | None = None
+
+    def __reduce__(self) -> tuple[Callable[[], Callable[[int, str], None]], tuple[()]]:
+        """A handler may give its context to a process of its own; the socket stays here."""
+        return _reporter_elsewhere, ()
+
+    def __call__(self, percent: int, message: str) -> None:
+        said = (percent, message)
+        if said == self._last:
+            return
+        self._last = said
+        self._link.send(
+            {
+                "kind": "progress",
+                "number": self._number,
+                "percent": percent,
+                "message": bounded(shown(message), PROGRESS_MESSAGE_MAX),
+            }
+        )
+
+
 def serve(connection: socket.socket, handlers: dict[str, Handler]) -> None:
     """Run jobs until the worker closes the socket."""
     link = _Link(connection)
     logging.root.handlers = [link]
     logging.root.setLevel(logging.INFO)
+    _print_by_lines()
     process = os.getpid()
     buffer = FrameBuffer()
     finish = _Loop().finish
     while data := connection.recv(_READ_BYTES):
         for head, body in buffer.feed(data):
-            outcome = _run(head, body, handlers, finish)
+            reporter = _Reporter(link, head["number"])
+            outcome = _run(head, body, handlers, finish, reporter)
             if os.getpid() != process:
                 os._exit(0)  # the handler forked, and the copy came back here as well
+            flush_printed()
             _reply(link, outcome)
+
+
+def _print_by_lines() -> None:
+    """Let nothing but an unfinished line be lost with this process."""
+    with contextlib.suppress(AttributeError):  # the user's module may have put another in place
+        sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+
+
+def flush_printed() -> None:
+    """Write what was printed and is still in this process."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError, OSError, ValueError):  # replaced, or closed
+            stream.flush()
 
 
 class _Loop:
@@ -106,6 +161,7 @@ def _run(
     body: bytes,
     handlers: dict[str, Handler],
     finish: Callable[[Awaitable[Any]], Any],
+    reporter: Callable[[int, str], None],
 ) -> Outcome:
     handler = handlers[head["handler"]]
     try:
@@ -115,7 +171,7 @@ def _run(
     arguments = [payload]
     if handler.takes_context:
         logger = logging.getLogger(f"handler.{head['handler']}")
-        arguments.append(Context(**head["context"], logger=logger))
+        arguments.append(Context(**head["context"], logger=logger, reporter=reporter))
     try:
         result = handler.function(*arguments)
         if inspect.isawaitable(result):

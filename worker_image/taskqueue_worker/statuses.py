@@ -54,6 +54,7 @@ class TaskView:
     error_message: str
     next_attempt_time: str | None = None
     cancel: bool = False
+    has_progress: bool = False
 
     @property
     def concluded(self) -> bool:
@@ -82,7 +83,20 @@ def view_task(body: Mapping[str, Any]) -> TaskView:
         error_message=error.get("message", ""),
         next_attempt_time=status.get("nextAttemptTime"),
         cancel=bool(body.get("spec", {}).get("cancel")),
+        has_progress="progress" in status,
     )
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a handler says it has come. percent: 0 to 100. message: bounded, may be empty."""
+
+    percent: int
+    message: str = ""
+
+    def to_status(self) -> dict[str, Any]:
+        """Return `status.progress`."""
+        return {"percent": self.percent, "message": self.message}
 
 
 @dataclass(frozen=True)
@@ -96,18 +110,28 @@ class Attempt:
     worker: Identity
 
 
-def running_patch(attempt: Attempt, view: TaskView | None, now: datetime) -> Patch:
+def running_patch(
+    attempt: Attempt, view: TaskView | None, now: datetime, progress: Progress | None = None
+) -> Patch:
     """Return the patch that claims a Task.
 
-    view: the read that the claim is based on; None: the handler runs already. One that was
-    running shows from now on that its attempt was lost.
+    view: the read that the claim is based on; None: the handler runs already, and has come as far
+    as `progress`. One that was running shows from now on that its attempt was lost.
     """
     conditions = [
         _condition("Reconciling", "True", "Running", "", now),
         _condition("Succeeded", "Unknown", "Running", "", now),
     ]
-    values = {"phase": "Running", **_attempt_values(attempt), "conditions": conditions}
+    values = {
+        "phase": "Running",
+        **_attempt_values(attempt),
+        "conditions": conditions,
+        **_progress_values(progress),
+    }
     patch = _patch(attempt.uid, view.resource_version if view else None, values)
+    if view is not None and view.has_progress:
+        # Of the attempt before; this one starts from nothing.
+        patch.append({"op": "remove", "path": "/status/progress"})
     if view is not None and view.phase == "Running":
         error = _error_value(lost_with_worker(view))
         patch.append({"op": "add", "path": "/status/error", "value": error})
@@ -120,6 +144,29 @@ def _no_next_attempt(view: TaskView | None) -> Patch:
     return [{"op": "remove", "path": "/status/nextAttemptTime"}] if waited else []
 
 
+def progress_patch(attempt: Attempt, progress: Progress) -> Patch:
+    """Return the patch that shows how far an attempt has come, and nothing of any other.
+
+    The API server refuses it unless the Task is shown as running by this very attempt.
+    """
+    mine = {
+        "phase": "Running",
+        "run": attempt.run,
+        "attempts": attempt.number,
+        "worker/instance": attempt.worker.instance,
+    }
+    tests = [
+        {"op": "test", "path": f"/status/{field}", "value": value} for field, value in mine.items()
+    ]
+    values = _progress_values(progress)
+    first, *rest = _patch(attempt.uid, None, values)
+    return [first, *tests, *rest]
+
+
+def _progress_values(progress: Progress | None) -> dict[str, Any]:
+    return {} if progress is None else {"progress": progress.to_status()}
+
+
 def lost_with_worker(view: TaskView) -> Failure:
     """Return how the attempt ended that a running Task shows, as its worker is there no more."""
     pod = view.worker.get("pod", "")
@@ -128,13 +175,18 @@ def lost_with_worker(view: TaskView) -> Failure:
 
 @dataclass(frozen=True)
 class Ended:
-    """An attempt that is over. again: when there is another. seconds: how long the handler ran."""
+    """An attempt that is over.
+
+    again: when there is another. seconds: how long the handler ran. progress: what it said last
+    of how far it had come; None: nothing.
+    """
 
     attempt: Attempt
     outcome: Outcome
     again: Again | None
     seconds: float
     completed: datetime
+    progress: Progress | None = None
 
     @property
     def next_attempt_time(self) -> str | None:
@@ -148,6 +200,7 @@ def ended_patch(ended: Ended) -> Patch:
     values = {
         **_attempt_values(attempt),
         "duration": format_duration(ended.seconds),
+        **_progress_values(ended.progress),
         **(_retrying_values(ended, ended.again) if ended.again else _finished_values(ended)),
     }
     patch = _patch(attempt.uid, None, values)
@@ -222,7 +275,8 @@ def _outcome_values(outcome: Outcome, now: datetime) -> dict[str, Any]:
 
 
 def _error_value(error: Failure) -> dict[str, str]:
-    return {"type": error.type, "message": error.message}
+    log = {"log": error.log} if error.log else {}
+    return {"type": error.type, "message": error.message, **log}
 
 
 def _condition(kind: str, status: str, reason: str, message: str, now: datetime) -> dict[str, str]:

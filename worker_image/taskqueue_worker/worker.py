@@ -5,13 +5,13 @@ import logging
 import random
 import time
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from taskqueue_api.retries import Random, RetryPolicy
 from taskqueue_worker import metrics
-from taskqueue_worker.attempts import Attempts, Claimed, Held, announced
+from taskqueue_worker.attempts import Attempts, Claimed, Held
 from taskqueue_worker.broker import Broker
 from taskqueue_worker.deliveries import (
     BadMessage,
@@ -21,13 +21,15 @@ from taskqueue_worker.deliveries import (
     TaskMessage,
     read_message,
 )
+from taskqueue_worker.ended import report_end
 from taskqueue_worker.inflight import Entry, Inflight, State
-from taskqueue_worker.outcomes import Cancelled, Failure, Outcome, Success, final
+from taskqueue_worker.outcomes import Failure, Outcome, final
 from taskqueue_worker.publications import Publications
 from taskqueue_worker.retrying import decide_retry
 from taskqueue_worker.runners import Job, Runner
 from taskqueue_worker.settle import Acknowledge, DeadLetter, PublishNext, Settlement
-from taskqueue_worker.statuses import format_duration
+from taskqueue_worker.showing import shown
+from taskqueue_worker.statuses import Progress
 from taskqueue_worker.stopping import Running
 
 _log = logging.getLogger(__name__)
@@ -38,7 +40,6 @@ _SPARE_MAX = 8
 _CLAIM_SECONDS = 2.0
 """A claim on its way when the drain begins is an attempt that counts, once it is written."""
 _OUTSIDE_NAME = ""
-_ENDED = {Success: "succeeded", Failure: "failed", Cancelled: "cancelled"}
 
 
 def spare_messages(slots: int) -> int:
@@ -68,6 +69,14 @@ class Place:
     slots: int
     timeout: float
     retry: RetryPolicy
+
+
+class _Ended(NamedTuple):
+    """What the writing of an outcome needs to know. progress: the last one reported."""
+
+    outcome: Outcome
+    seconds: float
+    progress: Progress | None
 
 
 class Worker:
@@ -231,15 +240,17 @@ class Worker:
         def look() -> None:
             self._spawn(self._running.look(message.uid))
 
-        async with announced(self._attempts, claim, message, look):
+        async with shown(self._attempts, claim, message, look) as reports:
+            told = replace(job, report=reports.take)
             outcome = await self._running.run(
                 message.uid,
-                self._execute(job, message.bad),
+                self._execute(told, message.bad),
                 lambda: self._attempts.is_wanted(message, claim.attempt),
             )
         seconds = time.monotonic() - begun
-        self._report(job, outcome, seconds)
-        self._spawn(self._finish_task(entry, message, claim, outcome, seconds))
+        report_end(job, outcome, seconds, self._labels.label(job.handler))
+        ended = _Ended(outcome, seconds, reports.latest)
+        self._spawn(self._finish_task(entry, message, claim, ended))
 
     async def _run_outside(self, entry: Entry, message: OutsideMessage) -> None:
         job = self._job(
@@ -251,7 +262,8 @@ class Worker:
         )
         begun = time.monotonic()
         outcome = await self._execute(job, None)
-        self._report(job, outcome, time.monotonic() - begun)
+        seconds = time.monotonic() - begun
+        report_end(job, outcome, seconds, self._labels.label(job.handler))
         self._spawn(self._settle(entry, self._settlement(outcome, message.attempt)))
 
     def _settlement(self, outcome: Outcome, attempt: int) -> Settlement:
@@ -299,10 +311,9 @@ class Worker:
         entry: Entry,
         message: TaskMessage,
         claim: Claimed,
-        outcome: Outcome,
-        seconds: float,
+        ended: _Ended,
     ) -> None:
-        settlement = await self._attempts.finish(message, claim.attempt, outcome, seconds)
+        settlement = await self._attempts.finish(message, claim.attempt, *ended)
         await self._settle(entry, settlement)
 
     async def _settle(self, entry: Entry, settlement: Settlement) -> None:
@@ -361,27 +372,6 @@ class Worker:
         for tag in entry.tags:
             self._broker.give_back(tag)
         self._inflight.forget(entry)
-
-    def _report(self, job: Job, outcome: Outcome, seconds: float) -> None:
-        label = self._labels.label(job.handler)
-        ended = _ENDED[type(outcome)]
-        metrics.FINISHED.labels(label, ended).inc()
-        metrics.DURATION.labels(label).observe(seconds)
-        fields: dict[str, Any] = {
-            "namespace": job.namespace,
-            "task": job.name,
-            "uid": job.uid,
-            "attempt": job.attempt,
-            "handler": job.handler,
-            "queue": job.queue,
-            "duration": format_duration(seconds),
-        }
-        if isinstance(outcome, Failure):
-            if outcome.traceback:
-                fields["traceback"] = outcome.traceback
-            _log.warning("failed: %s: %s", outcome.type, outcome.message, extra=fields)
-        else:
-            _log.info("%s", ended, extra=fields)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Run something beside the slots; its failure ends the worker as theirs does."""

@@ -231,6 +231,7 @@ def _environment(
         "TASKQUEUE_NAME": owner.name,
         "TASKQUEUE_CLUSTER": defaults.cluster,
         "TASKQUEUE_CONCURRENCY": str(spec.workers.concurrency),
+        "TASKQUEUE_CLAIM": spec.workers.claim,
         "TASKQUEUE_TIMEOUT": spec.timeout,
         "TASKQUEUE_RETRY": _retry_policy(spec),
         "TASKQUEUE_HANDLERS": json.dumps(handlers, separators=(",", ":")),

@@ -90,6 +90,7 @@ def test_the_environment_is_what_the_worker_reads() -> None:
         "TASKQUEUE_NAME": "emails",
         "TASKQUEUE_CLUSTER": CLUSTER,
         "TASKQUEUE_CONCURRENCY": "3",
+        "TASKQUEUE_CLAIM": "Adaptive",
         "TASKQUEUE_TIMEOUT": "5m",
         "TASKQUEUE_RETRY": "",
         "TASKQUEUE_HANDLERS": '{"python":{"module":"shop.tasks"}}',
@@ -121,6 +122,10 @@ def test_the_retry_policy_reaches_the_worker_as_it_reads_it(
     found = effective(container(spec)["env"])["TASKQUEUE_RETRY"]
     assert found == text
     assert read_policy(found) == parse_policy(retry)
+
+
+def test_another_claim_is_another_pod() -> None:
+    assert effective(container(build_spec(claim="Always"))["env"])["TASKQUEUE_CLAIM"] == "Always"
 
 
 def test_http_handlers_reach_the_worker_as_json() -> None:

@@ -2,9 +2,11 @@
 
 import asyncio
 import os
+import pickle
 import signal
 import subprocess
 import sys
+import threading
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -93,6 +95,69 @@ def sleep_with_child(payload: str) -> None:
     child = subprocess.Popen(["sleep", "60"])
     Path(payload).write_text(str(child.pid))
     time.sleep(60)
+
+
+@task("say")
+def say(payload: dict[str, Any], ctx: Context) -> None:
+    """Print and log, then end as told."""
+    print("printed", payload["text"])
+    ctx.logger.warning("logged %s", payload["text"])
+    sys.stderr.write("written\n")
+    print("unfinished", end="")
+    end = payload.get("end")
+    if end == "hang":
+        print()
+        time.sleep(60)
+    if end == "kill":
+        print()
+        os.kill(os.getpid(), signal.SIGKILL)
+    if end == "exit":
+        sys.exit(3)
+    if end:
+        raise ValueError(end)
+
+
+@task("flood")
+def flood(payload: int) -> None:
+    """Print so many lines of 100 characters."""
+    for n in range(payload):
+        print(f"{n:99}")
+    raise ValueError("that is all")
+
+
+@task("leave_printing")
+def leave_printing(payload: str) -> None:
+    """Leave a process behind that has got away, and holds what it prints to."""
+    script = f"echo begun; until [ -e {payload}.go ]; do sleep 0.05; done; echo late; sleep 60"
+    child = subprocess.Popen(["sh", "-c", script], start_new_session=True)
+    Path(payload).write_text(str(child.pid))
+    time.sleep(0.2)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@task("progress")
+def progress(payload: list[Any], ctx: Context) -> None:
+    for arguments in payload:
+        ctx.progress(*arguments)
+
+
+@task("progress_elsewhere")
+def progress_elsewhere(payload: Any, ctx: Context) -> str:
+    copied: Context = pickle.loads(pickle.dumps(ctx))  # noqa: S301 - ours
+    copied.progress(0.5)
+    return copied.uid
+
+
+@task("progress_later")
+def progress_later(payload: float, ctx: Context) -> None:
+    """Leave a thread behind that goes on to speak of this Task."""
+    threading.Timer(payload, ctx.progress, [0.9, "of another"]).start()
+
+
+@task("progress_after")
+def progress_after(payload: float, ctx: Context) -> None:
+    time.sleep(payload)
+    ctx.progress(0.5, "of its own")
 
 
 @task("retry")

@@ -13,3 +13,9 @@ threading.Thread(target=threading.Event().wait, daemon=True).start()
 def threads(payload: Any) -> int:
     with _LOCK:
         return threading.active_count()
+
+
+@task("say")
+def say(payload: Any) -> None:
+    print("said")
+    raise ValueError
