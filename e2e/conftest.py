@@ -99,7 +99,10 @@ def system(release: Api) -> System:
     kubectl = Kubectl(SYSTEM_NAMESPACE)
     for workload in (f"statefulset/{RABBITMQ}", f"deployment/{OPERATOR}"):
         kubectl.wait_rollout(workload, timeout_seconds=_ROLLOUT_SECONDS)
-    return System(release, rabbit_of_release(release))
+    installed = System(release, rabbit_of_release(release))
+    # A standby is ready too.
+    installed.wait_operator()
+    return installed
 
 
 @pytest.fixture(scope="session")

@@ -39,21 +39,37 @@ class System:
         return [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
 
     def operator_pod(self) -> Object:
-        """Return the operator's pod."""
-        (pod,) = self.operator_pods()
+        """Return the operator's pod; of several, the one that leads."""
+        pods = self.operator_pods()
+        (pod,) = pods if len(pods) == 1 else [one for one in pods if is_leading(one)]
         return pod
 
-    def wait_operator(self) -> Object:
-        """Return the operator's pod, once there is one and it is ready."""
+    def wait_operator(self, replicas: int = 1) -> Object:
+        """Return the operator's pod that leads, once there are as many, all ready."""
 
         def ready() -> Object | None:
             pods = self.operator_pods()
-            return pods[0] if len(pods) == 1 and is_ready(pods[0]) else None
+            if len(pods) != replicas or not all(is_ready(pod) for pod in pods):
+                return None
+            return next((pod for pod in pods if is_leading(pod)), None)
 
         return wait_for(
             ready,
             timeout_seconds=_READY_SECONDS,
             describe=lambda: "no operator is ready\n" + self.kubectl.diagnose(),
+        )
+
+    def wait_leader(self, other_than: Object, timeout_seconds: float) -> Object:
+        """Return the operator's pod that leads, once it is another than this one."""
+
+        def found() -> Object | None:
+            others = [pod for pod in self.operator_pods() if name_of(pod) != name_of(other_than)]
+            return next((pod for pod in others if is_leading(pod)), None)
+
+        return wait_for(
+            found,
+            timeout_seconds=timeout_seconds,
+            describe=lambda: "no other operator leads\n" + self.kubectl.diagnose(),
         )
 
     def delete_operator(self, *, force: bool = False) -> None:
@@ -84,10 +100,10 @@ class System:
         self.wait_operator()
 
     def scale_operator(self, replicas: int) -> None:
-        """Run so many operators: 0 or 1."""
+        """Run so many operators; with any, wait until one leads."""
         self.kubectl.run("scale", "deployment", OPERATOR, f"--replicas={replicas}")
         if replicas:
-            self.wait_operator()
+            self.wait_operator(replicas)
         else:
             wait_for(
                 lambda: not self.api.list("Pod", SYSTEM_NAMESPACE, labelSelector=_COMPONENT),
@@ -119,11 +135,20 @@ def rabbit_of_release(api: Api) -> Rabbit:
     return rabbit_of_secret(api, SYSTEM_NAMESPACE, f"{RABBITMQ}-default-user", RABBITMQ)
 
 
-def ask_pod(pod: Mapping[str, Any], path: str) -> httpx.Response:
+def ask_pod(pod: Mapping[str, Any], path: str, *, timeout_seconds: float = 20.0) -> httpx.Response:
     """Ask the HTTP server of an operator or a worker."""
     (port,) = pod["spec"]["containers"][0]["ports"]
     url = f"http://{pod['status']['podIP']}:{port['containerPort']}{path}"
-    return httpx.get(url, timeout=20, trust_env=False)
+    return httpx.get(url, timeout=timeout_seconds, trust_env=False)
+
+
+def is_leading(pod: Mapping[str, Any]) -> bool:
+    """Return whether an operator leads; one that does not answer does not, as far as is known."""
+    try:
+        text = ask_pod(pod, "/metrics", timeout_seconds=1.0).text
+    except (httpx.TransportError, KeyError):
+        return False  # it is stopped, or has no address yet
+    return read_metric(text, "taskqueue_leader") == 1
 
 
 def read_metric(text: str, name: str) -> float | None:
@@ -175,6 +200,16 @@ def kill_process(pod: Mapping[str, Any], module: str) -> None:
 def stop_process(pod: Mapping[str, Any], module: str) -> None:
     """Send SIGTERM to the main process of a pod. Raises LookupError when there is none."""
     os.kill(_find_process(pod, module), signal.SIGTERM)
+
+
+def pause_process(pod: Mapping[str, Any], module: str) -> None:
+    """Stop the main process of a pod in its tracks. Raises LookupError when there is none."""
+    os.kill(_find_process(pod, module), signal.SIGSTOP)
+
+
+def resume_process(pod: Mapping[str, Any], module: str) -> None:
+    """Let a paused process go on. Raises LookupError when there is none."""
+    os.kill(_find_process(pod, module), signal.SIGCONT)
 
 
 def read_token(pod: Mapping[str, Any], module: str) -> str:

@@ -36,6 +36,7 @@ def test_operator_and_worker_answer_probes_and_give_metrics(space: Space) -> Non
         space.wait_task(name)
     system = space.system
     (worker,) = space.pods("seen")
+    assert system.metric("taskqueue_leader") == 1
     for path in ("/healthz", "/readyz"):
         assert system.get(path).status_code == 200
         assert ask_pod(worker, path).status_code == 200
@@ -204,6 +205,7 @@ def is_restarted(system: System, pod: Object) -> bool:
         pytest.param("create", "pods", False, id="create pods"),
         pytest.param("create", "pods/exec", False, id="run commands in pods"),
         pytest.param("get", "nodes", False, id="see nodes"),
+        pytest.param("update", "leases.coordination.k8s.io", False, id="take Leases elsewhere"),
         pytest.param("delete", "namespaces", False, id="delete namespaces"),
         pytest.param("create", "serviceaccounts/token", False, id="make tokens"),
         pytest.param("impersonate", "users", False, id="be somebody else"),

@@ -62,6 +62,7 @@ NO_REASONS = {
     "HandlersSettings",
     "IfNotPresent",
     "NamespaceTerminating",
+    "NotLeader",
     "PodInitializing",
     "ReplicaFailure",
     "RoleBinding",

@@ -1,63 +1,26 @@
 """The chart as helm renders it; no cluster is asked."""
 
-import itertools
 from datetime import timedelta
-from typing import Any
 
 import pytest
 import yaml
 
-from e2e.chart.conftest import CHART, RELEASE_NAMESPACE, Render
+from e2e.chart.conftest import CHART, Render
+from e2e.chart.rendered import (
+    OPTIONS,
+    SERVICE_ACCOUNT,
+    granted,
+    keys,
+    of_kind,
+    operator_environment,
+    pods,
+    without_lease,
+)
 from e2e.kubectl import CHECKOUT, CommandError, Helm
 from taskqueue_api.names import NOT_BEFORE_MAX
 
 # Each starts helm, which takes its time where the processors are busy.
 pytestmark = pytest.mark.timeout(60)
-
-Objects = list[dict[str, Any]]
-
-OPTIONS = [
-    pytest.param([], id="default"),
-    pytest.param(["rabbitmq.enabled=true"], id="rabbitmq"),
-    pytest.param(["watchNamespaces={shop,mail}"], id="watchNamespaces"),
-    pytest.param(["watchNamespaces={shop}", "rabbitmq.enabled=true"], id="both"),
-    pytest.param(
-        ["broker.secretRef.name=bunny", "broker.secretRef.namespace=rabbits"], id="broker"
-    ),
-]
-SERVICE_ACCOUNT = {
-    "kind": "ServiceAccount",
-    "name": "tq-taskqueue-operator",
-    "namespace": RELEASE_NAMESPACE,
-}
-
-
-def of_kind(objects: Objects, kind: str) -> Objects:
-    """Return the objects of a kind, in their order."""
-    return [one for one in objects if one["kind"] == kind]
-
-
-def keys(objects: Objects) -> set[tuple[str, str]]:
-    """Return the namespace (empty: none) and name of objects."""
-    return {(one["metadata"].get("namespace", ""), one["metadata"]["name"]) for one in objects}
-
-
-def pods(objects: Objects) -> Objects:
-    """Return the specs of all pods."""
-    workloads = of_kind(objects, "Deployment") + of_kind(objects, "StatefulSet")
-    return [one["spec"]["template"]["spec"] for one in workloads]
-
-
-def operator_environment(objects: Objects) -> dict[str, str]:
-    """Return the operator's plain environment variables."""
-    (deployment,) = of_kind(objects, "Deployment")
-    (container,) = deployment["spec"]["template"]["spec"]["containers"]
-    return {one["name"]: one["value"] for one in container["env"] if "value" in one}
-
-
-def granted(rules: Objects) -> set[tuple[str, str]]:
-    """Return every resource and verb of RBAC rules."""
-    return {pair for rule in rules for pair in itertools.product(rule["resources"], rule["verbs"])}
 
 
 @pytest.mark.parametrize("settings", OPTIONS)
@@ -114,12 +77,6 @@ def test_only_the_operator_gets_a_token(render: Render) -> None:
     assert not account["automountServiceAccountToken"]
 
 
-def test_two_operators_never_run_at_once(render: Render) -> None:
-    (deployment,) = of_kind(render(), "Deployment")
-    assert deployment["spec"]["replicas"] == 1
-    assert deployment["spec"]["strategy"] == {"type": "Recreate"}
-
-
 @pytest.mark.parametrize("settings", OPTIONS)
 def test_rights_are_few(render: Render, settings: list[str]) -> None:
     objects = render(*settings)
@@ -160,8 +117,8 @@ def test_named_namespaces_get_roles_of_their_own(render: Render) -> None:
     objects = render("watchNamespaces={shop,mail}")
     (cluster_role,) = of_kind(objects, "ClusterRole")
     assert granted(cluster_role["rules"]) == {("namespaces", "get")}
-    roles = of_kind(objects, "Role")
-    bindings = of_kind(objects, "RoleBinding")
+    roles = without_lease(of_kind(objects, "Role"))
+    bindings = without_lease(of_kind(objects, "RoleBinding"))
     wanted = {("shop", SERVICE_ACCOUNT["name"]), ("mail", SERVICE_ACCOUNT["name"])}
     assert keys(roles) == keys(bindings) == wanted
     for role in roles:
@@ -194,7 +151,7 @@ def test_a_broker_in_a_named_namespace_needs_no_role_more(render: Render) -> Non
     objects = render(
         "watchNamespaces={shop}", "broker.secretRef.name=bunny", "broker.secretRef.namespace=shop"
     )
-    assert keys(of_kind(objects, "Role")) == {("shop", SERVICE_ACCOUNT["name"])}
+    assert keys(without_lease(of_kind(objects, "Role"))) == {("shop", SERVICE_ACCOUNT["name"])}
 
 
 @pytest.mark.parametrize(
@@ -314,7 +271,9 @@ def test_crds_can_be_left_out(render: Render) -> None:
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        pytest.param("replicas=2", "additional properties 'replicas' not allowed", id="unknown"),
+        pytest.param("replica=2", "additional properties 'replica' not allowed", id="unknown"),
+        pytest.param("replicas=two", "at '/replicas'", id="replicas"),
+        pytest.param("replicas=99", "at '/replicas'", id="too many replicas"),
         pytest.param("rabbitmq.enable=true", "at '/rabbitmq'", id="unknown below"),
         pytest.param("log.level=loud", "'debug', 'info', 'warning', 'error'", id="log level"),
         pytest.param("image.pullPolicy=Sometimes", "at '/image/pullPolicy'", id="pull policy"),

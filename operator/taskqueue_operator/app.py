@@ -5,17 +5,19 @@ import logging
 import os
 import random
 import signal
+import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 import kopf
 
 from taskqueue_api.history import HistorySpec
 from taskqueue_api.names import GROUP, TASKQUEUES, TASKS
-from taskqueue_operator import web
+from taskqueue_operator import metrics, web
 from taskqueue_operator.cluster.client import ClusterClient
 from taskqueue_operator.domain.dispatching import QueueKey
+from taskqueue_operator.domain.leadership import Identity
 from taskqueue_operator.domain.workers import WorkerDefaults
 from taskqueue_operator.errors import OperatorError
 from taskqueue_operator.handlers import settings as kopf_settings
@@ -30,6 +32,7 @@ from taskqueue_operator.services.dead_letters import DeadLetters
 from taskqueue_operator.services.definitions import Definitions
 from taskqueue_operator.services.dispatcher import Dispatcher
 from taskqueue_operator.services.hints import Hints
+from taskqueue_operator.services.lease import Lease, LeaseName
 from taskqueue_operator.services.letter_limits import LetterLimits
 from taskqueue_operator.services.requests import Requests
 from taskqueue_operator.services.status import StatusBoard
@@ -41,16 +44,47 @@ from taskqueue_operator.settings import Settings
 
 DISPATCHED_THROUGH_SECONDS = 30.0
 STOP_SECONDS = 5.0
+LOST_EXIT_CODE = 3
 
 START_MARGIN = timedelta(seconds=2)
-"""An operator that is just being stopped may live this long beside us."""
+"""From the API server's time, read once the Lease is ours, to when no operator before us can have
+led: a second because that time and those of creations are cut to seconds, and one for API servers
+whose clocks differ."""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass
+class Process:
+    """What there is of an operator before it leads, and what its web server tells.
+
+    stop: set when it is to end.
+    dead, missing, ready: as the web server asks for them.
+    keeping: renews the Lease while this operator leads.
+    """
+
+    cluster: ClusterClient
+    lease: Lease
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+    dead: web.Faults = list
+    missing: web.Faults = list
+    ready: Callable[[], bool] = lambda: False
+    keeping: "asyncio.Task[None] | None" = None
+
+    def missing_faults(self) -> list[str]:
+        """Return what it waits for, one sentence each."""
+        return [*self.lease.faults(), *self.missing()]
+
+    async def give_up_lease(self) -> None:
+        """Let another operator lead. From then on nothing is published or written here."""
+        if self.keeping is not None:
+            self.keeping.cancel()
+        await self.lease.release()
+
+
+@dataclass
 class Services:
-    """Everything that lives as long as the process."""
+    """Everything that lives as long as this operator leads."""
 
     cluster: ClusterClient
     brokers: Brokers
@@ -66,9 +100,8 @@ class Services:
     teardown: Teardown
 
 
-async def build(settings: Settings) -> Services:
-    """Connect to the API server and put the services together. Raises ClusterError."""
-    cluster = await ClusterClient.connect()
+async def build(settings: Settings, cluster: ClusterClient, lease: Lease) -> Services:
+    """Put the services together, once the Lease is ours. Raises ClusterError."""
     cluster_uid, server_time = await cluster.cluster_identity()
     # Jitter needs no secrecy.
     rng = random.Random()  # noqa: S311
@@ -78,6 +111,7 @@ async def build(settings: Settings) -> Services:
         default_secret=settings.default_broker_secret,
         rng=rng,
         on_change=lambda keys, link: queues.broker_changed(keys, link),
+        leads=lease.leads,
     )
     writer = TaskWriter(cluster, rng)
     now = _server_clock(server_time)
@@ -85,6 +119,7 @@ async def build(settings: Settings) -> Services:
         cluster_uid=cluster_uid,
         started=server_time + START_MARGIN,
         now=now,
+        leads=lease.leads,
         writer=writer,
         on_trouble=lambda key: queues.distrust(key),
     )
@@ -150,19 +185,61 @@ def _build_workers(
 
 
 async def run(settings: Settings) -> None:
-    """Run until SIGTERM, or until a part of it dies. Raises OperatorError."""
-    services = await build(settings)
+    """Wait until this operator is to lead, and lead until SIGTERM. Raises OperatorError."""
+    cluster = await ClusterClient.connect()
+    lease = _build_lease(cluster, settings)
+    cluster.may_write = lease.leads
+    process = Process(cluster, lease)
+    # A standby is ready: a rollout must not wait for it to lead, and it could at any time.
+    process.ready = lambda: not lease.faults()
+    _on_signals(process.stop.set)
+    server = await web.serve(
+        lambda: process.dead(), process.missing_faults, lambda: process.ready()
+    )
     try:
-        await _run(settings, services)
+        if await lease.acquire(process.stop):
+            # Started before Kopf, which at its end cancels every task that is younger than itself.
+            process.keeping = asyncio.create_task(lease.keep(), name="lease keeper")
+            process.keeping.add_done_callback(end_at_once)
+            await _lead(settings, process)
     finally:
-        await services.brokers.close()
-        await services.cluster.close()
+        await process.give_up_lease()
+        await server.cleanup()
+        await cluster.close()
     logger.info("the operator has stopped")
 
 
-async def _run(settings: Settings, services: Services) -> None:
-    stop = asyncio.Event()
-    ready = asyncio.Event()
+def _build_lease(cluster: ClusterClient, settings: Settings) -> Lease:
+    pod = f"{settings.pod_name}_{settings.pod_uid}" if settings.pod_uid else ""
+    me = Identity(pod, uuid.uuid4().hex[:8])
+    lease = Lease(cluster, LeaseName(settings.lease_namespace, settings.lease_name), me)
+    metrics.LEADER.set_function(lambda: float(lease.leads()))
+    return lease
+
+
+def end_at_once(keeping: "asyncio.Task[None]") -> None:
+    """End the process when the Lease is lost: no fence is simpler.
+
+    Whatever waits here to be sent is not sent. The next operator cannot be sure of it anyway.
+    """
+    if keeping.cancelled():
+        return
+    logger.critical("ending at once: the Lease is lost: %s", keeping.exception())
+    logging.shutdown()
+    os._exit(LOST_EXIT_CODE)
+
+
+async def _lead(settings: Settings, process: Process) -> None:
+    services = await build(settings, process.cluster, process.lease)
+    try:
+        await _run(settings, process, services)
+    finally:
+        services.dispatcher.freeze()
+        await services.brokers.close()
+
+
+async def _run(settings: Settings, process: Process, services: Services) -> None:
+    stop, ready, watching = process.stop, asyncio.Event(), asyncio.Event()
     # Started before Kopf, which at its end cancels every task that is younger than itself.
     loops = [
         asyncio.create_task(work, name=name)
@@ -180,17 +257,13 @@ async def _run(settings: Settings, services: Services) -> None:
         task.add_done_callback(lambda done: _died(done, stop))
     signals = asyncio.create_task(_take_signals(services.dispatcher, ready, stop))
     definitions = Definitions(services.cluster)
-    watching = asyncio.Event()
-    server = await web.serve(
-        lambda: [
-            *find_dead(loops),
-            *(find_unwatched() if watching.is_set() else []),
-            *services.dispatcher.faults(),
-            *services.brokers.faults(),
-        ],
-        definitions.faults,
-        ready.is_set,
-    )
+    process.ready, process.missing = ready.is_set, definitions.faults
+    process.dead = lambda: [
+        *find_dead(loops),
+        *(find_unwatched() if watching.is_set() else []),
+        *services.dispatcher.faults(),
+        *services.brokers.faults(),
+    ]
     # How Kopf names itself; else it asks for the user's name, and the pod's user has none.
     os.environ["POD_ID"] = settings.pod_name
     try:
@@ -200,7 +273,7 @@ async def _run(settings: Settings, services: Services) -> None:
             "the operator watches %s", ", ".join(settings.watch_namespaces) or "all namespaces"
         )
         await kopf.operator(
-            registry=_register(services, loops),
+            registry=_register(process, services, loops),
             settings=kopf_settings.build(),
             standalone=True,
             clusterwide=not settings.watch_namespaces,
@@ -210,13 +283,14 @@ async def _run(settings: Settings, services: Services) -> None:
         )
     finally:
         signals.cancel()
-        await server.cleanup()
     dead = [task.get_name() for task in loops if not task.cancelled() and task.exception()]
     if dead:
         raise OperatorError(f"the {dead[0]} died")
 
 
-def _register(services: Services, loops: list[asyncio.Task[None]]) -> kopf.OperatorRegistry:
+def _register(
+    process: Process, services: Services, loops: list[asyncio.Task[None]]
+) -> kopf.OperatorRegistry:
     registry = kopf.OperatorRegistry()
     kopf.on.login(registry=registry)(kopf_settings.login)
     taskqueue_handlers.register(registry, services.queues, services.teardown)
@@ -225,6 +299,8 @@ def _register(services: Services, loops: list[asyncio.Task[None]]) -> kopf.Opera
     @kopf.on.cleanup(registry=registry)
     async def cleanup(**_: object) -> None:
         await shut_down(services, loops)
+        # Kopf goes on for seconds, but nothing of ours does.
+        await process.give_up_lease()
 
     return registry
 
@@ -253,6 +329,7 @@ async def shut_down(services: Services, loops: list[asyncio.Task[None]]) -> None
     await services.writer.stop()
     note_dispatched_through(services)
     await services.board.flush()
+    await services.brokers.close()
 
 
 def note_dispatched_through(services: Services) -> None:
@@ -271,6 +348,7 @@ async def _watch_dispatch(services: Services) -> None:
         await asyncio.sleep(1)
         services.dispatcher.fail_late()
         services.dispatcher.give_up_silent_channels()
+        services.dispatcher.wake()
         if loop.time() >= next_note:
             next_note = loop.time() + DISPATCHED_THROUGH_SECONDS
             note_dispatched_through(services)
@@ -287,14 +365,15 @@ async def _take_signals(dispatcher: Dispatcher, ready: asyncio.Event, stop: asyn
         dispatcher.freeze()
         stop.set()
 
-    def take() -> None:
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, end)
-
-    take()
+    _on_signals(end)
     await ready.wait()
-    take()
+    _on_signals(end)
+
+
+def _on_signals(end: Callable[[], None]) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, end)
 
 
 def _died(task: asyncio.Task[None], stop: asyncio.Event) -> None:

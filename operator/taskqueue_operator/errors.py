@@ -12,6 +12,8 @@ OperatorError
 │   ├── ConflictError           also a JSON Patch whose test failed
 │   ├── NamespaceTerminatingError
 │   └── ClusterUnavailableError cannot be reached or is overloaded; try again
+│       └── NotLeaderError  nothing was sent: another operator may lead by now
+├── LeaseLostError              another operator leads; this process has to end
 └── ConfigurationError          what a person wrote cannot work; carries a condition's reason
 """
 
@@ -76,6 +78,17 @@ class NamespaceTerminatingError(ClusterError):
 
 class ClusterUnavailableError(ClusterError):
     """The API server cannot be reached, or is overloaded."""
+
+
+class NotLeaderError(ClusterUnavailableError):
+    """Nothing was sent, since this operator's lease is over: another may lead by now."""
+
+    def __init__(self) -> None:
+        super().__init__(0, "the lease of this operator is over")
+
+
+class LeaseLostError(OperatorError):
+    """Another operator leads; this process has to end."""
 
 
 class ConfigurationError(OperatorError):

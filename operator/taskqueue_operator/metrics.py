@@ -2,6 +2,10 @@
 
 from prometheus_client import Counter, Gauge, Histogram
 
+LEADER = Gauge(
+    "taskqueue_leader",
+    "1 while this operator leads: it holds the Lease, and has renewed it in time.",
+)
 DISPATCHES = Counter(
     "taskqueue_dispatches_total",
     "Publications of Tasks, by what became of them.",

@@ -18,6 +18,8 @@ class Settings(BaseSettings):
 
     watch_namespaces: comma-separated; empty: all.
     default_broker_secret: `namespace/name`; empty: a TaskQueue must name its own Secret.
+    pod_uid: empty: outside of a cluster.
+    lease_namespace, lease_name: the Lease by which one of several operators leads.
     """
 
     model_config = SettingsConfigDict(env_prefix="TASKQUEUE_", frozen=True)
@@ -29,6 +31,9 @@ class Settings(BaseSettings):
     log_format: Literal["json", "text"] = "json"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     pod_name: str = "taskqueue-operator"
+    pod_uid: str = ""
+    lease_namespace: str = "default"
+    lease_name: str = "taskqueue-operator"
 
     @field_validator("watch_namespaces", mode="before")
     @classmethod

@@ -54,6 +54,7 @@ class FakeCluster(ClusterClient):
     """
 
     def __init__(self, *objects: Mapping[str, Any]) -> None:
+        self.may_write = lambda: True
         self.objects: dict[ObjectKey, dict[str, Any]] = {}
         self.requests: list[Request] = []
         self.events: list[tuple[str, str, str]] = []

@@ -297,6 +297,7 @@ class FakeLink(Link):
         self.connected.set()
         self._tried = asyncio.Event()
         self._tried.set()
+        self._leads = lambda: True
 
     def lose(self, fault: BrokerError | None = None) -> None:
         """Lose the connection with all its channels."""

@@ -38,8 +38,10 @@ class QueueState(NamedTuple):
 class DeclaringChannel:
     """A channel for declarations. Every method raises BrokerError with RabbitMQ's own text."""
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: Channel, leads: Callable[[], bool] = lambda: True) -> None:
+        """leads: whether this operator may change anything at this moment."""
         self._channel = channel
+        self._leads = leads
         self._answer: asyncio.Future[Any] | None = None
         self._fault: BrokerError | None = None
         channel.add_on_close_callback(self._closed)
@@ -144,8 +146,7 @@ class DeclaringChannel:
         return int(frame.method.message_count)
 
     def _send(self, method: Callable[..., Any], **arguments: Any) -> None:
-        if self._fault:
-            raise self._fault
+        self._check()
         try:
             method(**arguments)
         except ChannelWrongStateError as error:
@@ -156,8 +157,7 @@ class DeclaringChannel:
         await self._call(self._channel.exchange_declare, exchange="amq.topic", passive=True)
 
     async def _call(self, method: Callable[..., Any], **arguments: Any) -> Any:
-        if self._fault:
-            raise self._fault
+        self._check()
         answer = asyncio.get_running_loop().create_future()
         self._answer = answer
         try:
@@ -171,6 +171,12 @@ class DeclaringChannel:
             raise BrokerUnavailableError(
                 "BrokerUnreachable", f"RabbitMQ did not answer within {ANSWER_SECONDS:g} s"
             ) from error
+
+    def _check(self) -> None:
+        if self._fault:
+            raise self._fault
+        if not self._leads():
+            raise BrokerUnavailableError("NotLeader", "the lease of this operator is over")
 
     def _closed(self, _channel: Channel, error: BaseException) -> None:
         self._fault = channel_fault(error)

@@ -34,6 +34,7 @@ class Link:
 
     connected: set while it is open.
     fault: why it is not, when it is not; None before the first try.
+    leads: whether this operator may declare and delete at this moment.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class Link:
         *,
         on_change: Callable[["Link"], None],
         rng: random.Random,
+        leads: Callable[[], bool] = lambda: True,
     ) -> None:
         self.address = address
         self.connected = asyncio.Event()
@@ -49,6 +51,7 @@ class Link:
         self.version = (0, 0)
         self._on_change = on_change
         self._rng = rng
+        self._leads = leads
         self._tried = asyncio.Event()
         self._connection: AsyncioConnection | None = None
         self._telling: Channel | None = None
@@ -71,7 +74,7 @@ class Link:
 
     async def open_channel(self) -> DeclaringChannel:
         """Return a new channel. Raises BrokerError."""
-        return DeclaringChannel(await self.open_raw_channel())
+        return DeclaringChannel(await self.open_raw_channel(), self._leads)
 
     async def open_raw_channel(self) -> Channel:
         """Return a new channel of pika's own. Raises BrokerError."""

@@ -1,7 +1,7 @@
 """RabbitMQ's management API: users and their permissions, and operator policies."""
 
 import ssl
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import quote
 
@@ -22,7 +22,11 @@ class Management:
     ManagementRefusedError, with RabbitMQ's reason, when it says no.
     """
 
-    def __init__(self, base: str, address: BrokerAddress) -> None:
+    def __init__(
+        self, base: str, address: BrokerAddress, leads: Callable[[], bool] = lambda: True
+    ) -> None:
+        """leads: whether this operator may write at this moment."""
+        self._leads = leads
         self._base = base.rstrip("/")
         self._vhost = address.vhost
         try:
@@ -102,6 +106,8 @@ class Management:
 
     async def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         """Return the answer's JSON; None where there is none, or nothing at that path."""
+        if method != "GET" and not self._leads():
+            raise ManagementUnavailableError("the lease of this operator is over")
         try:
             response = await self._client.request(method, f"{self._base}/api/{path}", json=body)
         except (httpx.HTTPError, httpx.InvalidURL, ValueError, OSError) as error:

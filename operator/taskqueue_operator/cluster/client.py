@@ -5,7 +5,7 @@ its thousand generated methods are of no use where every object is a dictionary.
 """
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -23,6 +23,7 @@ from taskqueue_operator.errors import (
     ConflictError,
     NamespaceTerminatingError,
     NotFoundError,
+    NotLeaderError,
 )
 
 TIMEOUT = aiohttp.ClientTimeout(total=30, connect=5)
@@ -40,6 +41,7 @@ _PLURALS = {
     "Pod": "pods",
     "Service": "services",
     "Event": "events",
+    "Lease": "leases",
 }
 
 
@@ -57,11 +59,16 @@ class ClusterClient:
     """One pooled connection to the API server.
 
     Every method raises NotFoundError, ConflictError, ClusterUnavailableError or ClusterError,
-    with the server's own message.
+    with the server's own message; those that write also NotLeaderError.
+
+    may_write: asked right before everything that is written but the Lease itself.
     """
 
-    def __init__(self, api: kubernetes_client.ApiClient) -> None:
+    def __init__(
+        self, api: kubernetes_client.ApiClient, may_write: Callable[[], bool] = lambda: True
+    ) -> None:
         self._api = api
+        self.may_write = may_write
 
     @classmethod
     async def connect(cls) -> "ClusterClient":
@@ -182,6 +189,22 @@ class ClusterClient:
             content_type="application/json",
         )
 
+    async def create_lease(self, manifest: Mapping[str, Any]) -> dict[str, Any]:
+        """Create a Lease, unless there is one."""
+        metadata = manifest["metadata"]
+        path = object_path(manifest["apiVersion"], "Lease", metadata["namespace"])
+        return await self._json(
+            "POST", path, body=manifest, content_type="application/json", fenced=False
+        )
+
+    async def replace_lease(self, manifest: Mapping[str, Any]) -> dict[str, Any]:
+        """Replace a Lease, if it has the `resourceVersion` given."""
+        metadata = manifest["metadata"]
+        path = object_path(manifest["apiVersion"], "Lease", metadata["namespace"], metadata["name"])
+        return await self._json(
+            "PUT", path, body=manifest, content_type="application/json", fenced=False
+        )
+
     async def post_event(
         self, regarding: Mapping[str, Any], *, warning: bool, reason: str, message: str
     ) -> None:
@@ -230,22 +253,32 @@ class ClusterClient:
         body: Any = None,
         content_type: str | None = None,
         accept: str = "application/json",
+        fenced: bool = True,
     ) -> dict[str, Any]:
         if query:
             path = f"{path}?{urlencode(query)}"
         headers = {"Accept": accept}
         if content_type:
             headers["Content-Type"] = content_type
-        text, _ = await self._request(method, path, body=body, headers=headers)
+        fenced = fenced and method != "GET"
+        text, _ = await self._request(method, path, body=body, headers=headers, fenced=fenced)
         result: dict[str, Any] = json.loads(text) if text else {}
         return result
 
     async def _request(
-        self, method: str, path: str, *, body: Any = None, headers: dict[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Any = None,
+        headers: dict[str, str] | None = None,
+        fenced: bool = False,
     ) -> tuple[bytes, Mapping[str, str]]:
         request = await self._api.param_serialize(
             method, path, header_params=headers or {}, body=body, auth_settings=["BearerToken"]
         )
+        if fenced and not self.may_write():
+            raise NotLeaderError
         try:
             response = await self._api.call_api(*request, _request_timeout=TIMEOUT)
             text = await response.read()

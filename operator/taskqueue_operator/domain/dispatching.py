@@ -199,8 +199,8 @@ def decide_publication(
 
     dispatched_through: of its TaskQueue; None: unknown.
     delays_unsure: a part of the ladder was gone when this process first saw it.
-    started: when this process started, by the API server's clock. No earlier operator lived
-        after that, so a Task created later was never published.
+    started: a moment after the lease of the operator before had ended, by the API server's
+        clock. A Task created later was never published.
     """
     if not task.listed or task.created >= started:
         # The worker whose attempt failed has published the next one.

@@ -50,6 +50,7 @@ class Brokers:
     """Connections by address and credentials; one that no TaskQueue uses is closed.
 
     on_change: called with the TaskQueues concerned when a connection opens or closes.
+    leads: whether this operator may change anything in a broker at this moment.
     """
 
     def __init__(
@@ -59,11 +60,13 @@ class Brokers:
         default_secret: SecretKey | None,
         rng: random.Random,
         on_change: Callable[[list[QueueKey], Link], None],
+        leads: Callable[[], bool] = lambda: True,
     ) -> None:
         self._cluster = cluster
         self._default_secret = default_secret
         self._rng = rng
         self._on_change = on_change
+        self._leads = leads
         self._links: dict[str, Link] = {}
         self._management: dict[str, Management] = {}
         self._silent: dict[str, tuple[float, str]] = {}
@@ -106,7 +109,9 @@ class Brokers:
         previous = self._used.get(key)
         self._used[key] = fingerprint
         if fingerprint not in self._links:
-            self._links[fingerprint] = Link(address, on_change=self._changed, rng=self._rng)
+            self._links[fingerprint] = Link(
+                address, on_change=self._changed, rng=self._rng, leads=self._leads
+            )
         if previous not in (None, fingerprint):
             self._close_unused()
         return self._links[fingerprint]
@@ -128,7 +133,7 @@ class Brokers:
             raise ManagementUnavailableError(words)
         if fingerprint not in self._management:
             base = address.management or await self._find_management(address)
-            self._management[fingerprint] = Management(base, address)
+            self._management[fingerprint] = Management(base, address, self._leads)
         return self._management[fingerprint]
 
     def forget_management(self, address: BrokerAddress, error: ManagementError) -> None:

@@ -41,8 +41,9 @@ logger = logging.getLogger(__name__)
 class Dispatcher:
     """Publishes the waiting Tasks of all TaskQueues.
 
-    started: when this process started, by the API server's clock.
+    started: when no earlier operator led any more for certain, by the API server's clock.
     now: that clock.
+    leads: whether this operator may publish at this moment.
     on_trouble: called when a queue turns out not to be as its gate says.
     """
 
@@ -52,6 +53,7 @@ class Dispatcher:
         cluster_uid: str,
         started: datetime,
         now: Callable[[], datetime],
+        leads: Callable[[], bool] = lambda: True,
         writer: TaskWriter,
         on_trouble: Callable[[QueueKey], None],
     ) -> None:
@@ -62,6 +64,7 @@ class Dispatcher:
             cluster_uid=cluster_uid,
             started=started,
             now=now,
+            leads=leads,
             writer=writer,
             on_left=self.task_left,
             on_trouble=self._trouble,
@@ -230,6 +233,12 @@ class Dispatcher:
             oldest_unconfirmed=lane.oldest_unconfirmed(), newest_seen=lane.newest
         )
 
+    def wake(self) -> None:
+        """Try all queues again: this operator may not have led for a while."""
+        for lane in self._lanes.values():
+            if lane.waiting:
+                lane.wake.set()
+
     def give_up_silent_channels(self) -> None:
         """Close the channels of queues that have confirmed nothing for too long."""
         now = asyncio.get_running_loop().time()
@@ -248,7 +257,7 @@ class Dispatcher:
         ]
 
     def freeze(self) -> None:
-        """Publish nothing more: another operator may be starting."""
+        """Publish nothing more: another operator is to take over."""
         self._publishing.stopping = True
 
     async def stop(self, seconds: float) -> None:

@@ -43,8 +43,9 @@ HELD_BYTES_MAX = 64 * 1024 * 1024
 class Publishing:
     """Takes the Tasks of lanes to RabbitMQ.
 
-    started: when this process started, by the API server's clock.
+    started: when no earlier operator led any more for certain, by the API server's clock.
     now: that clock.
+    leads: whether this operator may publish at this moment.
     on_left: called with a Task that turns out to wait no longer.
     on_trouble: called with reason and message when a queue turns out not to be as its gate says.
     """
@@ -55,6 +56,7 @@ class Publishing:
         cluster_uid: str,
         started: datetime,
         now: Callable[[], datetime],
+        leads: Callable[[], bool],
         writer: TaskWriter,
         on_left: Callable[[TaskUid], None],
         on_trouble: Callable[[Lane, str, str], None],
@@ -62,6 +64,7 @@ class Publishing:
         self._cluster_uid = cluster_uid
         self._started = started
         self._now = now
+        self._leads = leads
         self._writer = writer
         self._on_left = on_left
         self._on_trouble = on_trouble
@@ -115,6 +118,10 @@ class Publishing:
             and lane.gate.link is not None
             and len(lane.in_flight) + len(lane.reading) < WINDOW
             and not self.stopping
+            # Last, and before each publication: the process may have been stopped for long just
+            # before. What it knows of by now was created before this check, so that whoever leads
+            # next never takes it for a Task that nobody can have published.
+            and self._leads()
         )
 
     async def _publisher(self, lane: Lane) -> Publisher:

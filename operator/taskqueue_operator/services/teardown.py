@@ -91,6 +91,9 @@ class Teardown:
                 "their user and limits could not be deleted from RabbitMQ and may be left there: "
                 f"{error}",
             )
+        if not self._cluster.may_write():
+            # Patience does not count here: what is left is the next operator's to delete.
+            raise NotYetError("the lease of this operator is over")
 
     async def _delete_broker_objects(
         self, body: Mapping[str, Any], key: QueueKey, spec: TaskQueueSpec, *, patient: bool

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from pika.exceptions import ChannelClosedByBroker, StreamLostError
 
-from taskqueue_operator.broker.channel import QueueState
+from taskqueue_operator.broker.channel import DeclaringChannel, QueueState
 from taskqueue_operator.domain.ladder import build_ladder
 from taskqueue_operator.domain.topology import build_topology
 from taskqueue_operator.errors import BrokerRefusedError, BrokerUnavailableError
@@ -215,3 +215,18 @@ async def test_the_ladder_of_a_channel_that_is_closed_already_is_unavailable(
         rabbit.channels[0].close()
         with pytest.raises(BrokerUnavailableError):
             await channel.declare_ladder(LADDER)
+
+
+async def test_who_leads_no_more_declares_and_deletes_nothing(rabbit: FakeRabbit) -> None:
+    rabbit.queues[WORK] = {}
+    raw = await FakeLink(rabbit).open_raw_channel()
+    async with DeclaringChannel(raw, lambda: False) as channel:
+        for change in (
+            channel.declare(TOPOLOGY),
+            channel.declare_ladder(LADDER),
+            channel.delete_queue(WORK),
+        ):
+            with pytest.raises(BrokerUnavailableError, match="the lease of this operator is over"):
+                await change
+    assert set(rabbit.queues) == {WORK}
+    assert rabbit.exchanges == {}

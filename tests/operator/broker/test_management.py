@@ -315,3 +315,11 @@ async def test_a_ca_that_cannot_be_read_is_a_failure_of_the_management_api(ca: s
     # Without TLS to the broker nobody has looked at the CA before.
     with pytest.raises(ManagementError):
         await ensure(management(ca=ca))
+
+
+async def test_who_leads_no_more_writes_nothing(server: Server) -> None:
+    api = Management("http://h:15672/", ADDRESS, lambda: False)
+    for change in (ensure(api), api.delete_user(USER)):
+        with pytest.raises(ManagementUnavailableError, match="the lease of this operator is over"):
+            await change
+    assert {method for method, _ in server.requests} <= {"GET"}

@@ -16,6 +16,7 @@ from taskqueue_operator.errors import (
     ConflictError,
     NamespaceTerminatingError,
     NotFoundError,
+    NotLeaderError,
 )
 from tests.operator.builders import build_task, build_taskqueue
 
@@ -315,3 +316,37 @@ async def test_served_kinds_are_those_of_the_version(server: Server, client: Clu
     assert server.last["path"] == "/apis/taskqueue.dev/v1beta1"
     server.answer({"message": "the server could not find the requested resource"}, status=404)
     assert await client.served_kinds("taskqueue.dev/v1beta1") == set()
+
+
+LEASE = {
+    "apiVersion": "coordination.k8s.io/v1",
+    "kind": "Lease",
+    "metadata": {"namespace": "system", "name": "operator", "resourceVersion": "7"},
+}
+LEASES = "/apis/coordination.k8s.io/v1/namespaces/system/leases"
+
+
+async def test_a_lease_is_created_and_replaced(server: Server, client: ClusterClient) -> None:
+    await client.create_lease(LEASE)
+    assert (server.last["method"], server.last["path"]) == ("POST", LEASES)
+    await client.replace_lease(LEASE)
+    assert (server.last["method"], server.last["path"]) == ("PUT", f"{LEASES}/operator")
+    assert server.last["body"] == LEASE
+
+
+async def test_who_leads_no_more_writes_nothing_but_the_lease(
+    server: Server, client: ClusterClient
+) -> None:
+    client.may_write = lambda: False
+    for write in (
+        client.apply(build_taskqueue()),
+        client.patch_task_status(V1BETA1, "shop", "welcome", []),
+        client.delete(V1BETA1, "Task", "shop", "welcome"),
+        client.post_event(build_task(), warning=True, reason="Because", message="x"),
+    ):
+        with pytest.raises(NotLeaderError, match="the lease of this operator is over"):
+            await write
+    assert server.requests == []
+    await client.get(V1BETA1, "Task", "shop", "welcome")
+    await client.replace_lease(LEASE)
+    assert len(server.requests) == 2

@@ -1,6 +1,6 @@
 """A dispatcher with an API server and a RabbitMQ of its own, in memory."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -45,10 +45,12 @@ class World:
     """A dispatcher with an API server and a RabbitMQ of its own; it started at NOW.
 
     now: what the dispatcher takes for the API server's time.
+    leads: whether it may publish.
     """
 
     def __init__(self) -> None:
         self.now = NOW
+        self.leads: Callable[[], bool] = lambda: True
         self.rabbit = FakeRabbit(WORK, "tq.shop.other")
         self.link = FakeLink(self.rabbit)
         self.cluster = FakeCluster()
@@ -58,6 +60,7 @@ class World:
             cluster_uid=CLUSTER,
             started=NOW,
             now=lambda: self.now,
+            leads=lambda: self.leads(),
             writer=self.writer,
             on_trouble=self.troubles.append,
         )

@@ -32,7 +32,7 @@ OWN = BrokerSpec.model_validate({"secretRef": {"name": "rabbit"}, "vhost": "jobs
 class WatchedLink(FakeLink):
     """A connection whose end can be seen."""
 
-    def __init__(self, address: BrokerAddress, *, on_change: Any, rng: Any) -> None:  # noqa: ARG002
+    def __init__(self, address: BrokerAddress, *, on_change: Any, **_: Any) -> None:
         super().__init__(FakeRabbit(), address)
         self.change = on_change
         self.task = asyncio.create_task(asyncio.sleep(1000))

@@ -300,3 +300,14 @@ async def test_what_broke_off_half_way_is_finished_by_the_next_try(world: World)
     await world.run()
     assert world.left == set()
     assert set(world.brokers.api.users) == {"other"}
+
+
+async def test_without_the_lease_it_is_left_to_the_next_operator_however_late(
+    world: World,
+) -> None:
+    """Else the finalizer would go, and queues and user stay for ever."""
+    world.cluster.may_write = lambda: False
+    world.brokers.link.lose()
+    with pytest.raises(NotYetError, match="the lease of this operator is over"):
+        await world.run("Delete", after=LATER - NOW)
+    assert world.left == {WORK, DEAD}
