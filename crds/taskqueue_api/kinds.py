@@ -2,7 +2,7 @@
 
 from taskqueue_api.crd import Column, Kind
 from taskqueue_api.names import GROUP, TASKQUEUES, TASKS, VERSION
-from taskqueue_api.task import Task
+from taskqueue_api.task import NEW_STATUS, Task
 from taskqueue_api.taskqueue import TaskQueue
 
 _AGE = Column("Age", ".metadata.creationTimestamp", type="date")
@@ -55,20 +55,14 @@ TASK = Kind(
         # the moment there.
         Column("Finished", ".status.completionTime", priority=1),
         Column("TTL", ".spec.ttlAfterFinished", priority=1),
+        Column("Run", ".status.run", type="integer", priority=1),
+        # What the operator tells from it: a finished Task with a higher one is not to be deleted.
+        Column("Rerun", ".spec.rerun", type="integer", priority=1),
         Column("Reason", '.status.conditions[?(@.type=="Dispatched")].reason', priority=1),
         Column("Error", ".status.error.message", priority=1),
     ],
-    selectable=[".spec.queue", ".spec.handler", ".status.phase"],
-    status_default={
-        "phase": "Pending",
-        "run": 0,
-        "attempts": 0,
-        "dispatches": 1,
-        "conditions": [
-            {"type": "Reconciling", "status": "True", "reason": "Pending", "message": ""},
-            {"type": "Succeeded", "status": "Unknown", "reason": "Pending", "message": ""},
-        ],
-    },
+    selectable=[".spec.queue", ".spec.handler", ".spec.rerun", ".status.phase"],
+    status_default=NEW_STATUS,
 )
 
 KINDS = (TASKQUEUE, TASK)

@@ -32,6 +32,7 @@ from taskqueue_operator.services.dispatcher import Dispatcher
 from taskqueue_operator.services.hints import Hints
 from taskqueue_operator.services.letter_limits import LetterLimits
 from taskqueue_operator.services.requests import Requests
+from taskqueue_operator.services.reruns import Reruns
 from taskqueue_operator.services.status import StatusBoard
 from taskqueue_operator.services.task_writer import TaskWriter
 from taskqueue_operator.services.taskqueues import TaskQueues
@@ -61,6 +62,7 @@ class Services:
     counts: Counts
     dead_letters: DeadLetters
     cleanup: Cleanup
+    reruns: Reruns
     requests: Requests
     queues: TaskQueues
     teardown: Teardown
@@ -109,7 +111,8 @@ async def build(settings: Settings) -> Services:
     )
     requests.serve(queues.reconcile)
     teardown = Teardown(cluster, brokers, credentials, limits, dispatcher)
-    watching = (dispatcher, Hints(brokers.link_of), board, counts, dead_letters, cleanup)
+    reruns = Reruns(cluster, settings.watch_namespaces, rng)
+    watching = (dispatcher, Hints(brokers.link_of), board, counts, dead_letters, cleanup, reruns)
     return Services(cluster, brokers, writer, *watching, requests, queues, teardown)
 
 
@@ -163,6 +166,7 @@ async def run(settings: Settings) -> None:
 async def _run(settings: Settings, services: Services) -> None:
     stop = asyncio.Event()
     ready = asyncio.Event()
+    watching = asyncio.Event()
     # Started before Kopf, which at its end cancels every task that is younger than itself.
     loops = [
         asyncio.create_task(work, name=name)
@@ -173,6 +177,7 @@ async def _run(settings: Settings, services: Services) -> None:
             ("task counter", services.counts.run()),
             ("dead letter counter", services.dead_letters.run()),
             ("task cleaner", services.cleanup.run()),
+            ("watch of reruns", services.reruns.run(watching)),
             ("dispatch watch", _watch_dispatch(services)),
         )
     ]
@@ -180,7 +185,6 @@ async def _run(settings: Settings, services: Services) -> None:
         task.add_done_callback(lambda done: _died(done, stop))
     signals = asyncio.create_task(_take_signals(services.dispatcher, ready, stop))
     definitions = Definitions(services.cluster)
-    watching = asyncio.Event()
     server = await web.serve(
         lambda: [
             *find_dead(loops),

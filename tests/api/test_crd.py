@@ -279,3 +279,10 @@ def test_task_tables_have_the_columns_that_the_operator_cleans_up_by() -> None:
     columns = {column.name: (column.type, column.json_path) for column in TASK.columns}
     assert columns["Finished"] == ("string", ".status.completionTime")
     assert columns["TTL"] == ("string", ".spec.ttlAfterFinished")
+
+
+def test_tasks_to_be_run_again_are_told_by_column_and_selector() -> None:
+    columns = {column.name: (column.type, column.json_path) for column in TASK.columns}
+    assert columns["Run"] == ("integer", ".status.run")
+    assert columns["Rerun"] == ("integer", ".spec.rerun")
+    assert ".spec.rerun" in TASK.selectable

@@ -219,8 +219,9 @@ class TaskWriter:
         """Return the Task as it is now; None: it no longer waits. Raises NotFoundError."""
         body = await self._cluster.get(API_VERSION, "Task", task.queue.namespace, task.name)
         current = read_task(body, listed=False)
-        waited_for = (current.uid, current.phase, current.attempt)
-        return current if waited_for == (task.uid, task.phase, task.attempt) else None
+        waited_for = (current.uid, current.run, current.phase, current.attempt)
+        same = waited_for == (task.uid, task.run, task.phase, task.attempt)
+        return current if same else None
 
     async def _raise_dispatches(self, task: WaitingTask) -> WaitingTask | None:
         """Return the Task as of its next publication; None: it no longer waits.

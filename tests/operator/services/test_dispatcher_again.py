@@ -308,3 +308,36 @@ async def test_an_announcement_waits_for_the_api_server(world: World) -> None:
     await lose_channel(world)
     await asyncio.sleep(120)
     assert [item.dispatches for item in world.rabbit.sent] == [1, 2]
+
+
+async def test_a_rerun_is_published_as_one_before_the_end_of_the_last_run_was_seen(
+    world: World,
+) -> None:
+    """The end of a short run and its rerun may come as one event."""
+    world.open()
+    world.create("a", created=EARLIER)
+    await settle()
+    world.create("a", created=EARLIER, status={"run": 1})
+    await settle()
+    assert [(item.run, item.dispatches) for item in world.rabbit.sent] == [(0, 1), (1, 1)]
+
+
+async def test_a_rerun_that_an_earlier_operator_has_begun_is_published_after_an_announcement(
+    world: World,
+) -> None:
+    world.create("a", listed=True, created=EARLIER, status={"run": 1})
+    world.open(through=NOW)
+    await asyncio.sleep(60)
+    assert [(item.run, item.dispatches) for item in world.rabbit.sent] == [(1, 2)]
+
+
+async def test_a_held_rerun_does_not_set_back_what_the_next_operator_is_told(
+    world: World,
+) -> None:
+    world.open()
+    world.create("b")
+    await asyncio.sleep(LIST_SECONDS)
+    world.dispatcher.hold(KEY, "BrokerUnreachable", "away")
+    world.create("a", created=EARLIER, status={"run": 1})
+    await settle()
+    assert world.dispatcher.dispatched_through(KEY) == NOW - 10 * SECOND
