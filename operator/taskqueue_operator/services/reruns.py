@@ -77,6 +77,7 @@ class Reruns:
                 await asyncio.sleep(delay * self._rng.uniform(0.5, 1.0))
                 delay = min(delay * 2, BACKOFF_MAX)
             else:
+                delay = BACKOFF_FIRST
                 await asyncio.sleep(PAUSE_SECONDS)
 
     async def _list(self, namespace: str | None) -> str:
