@@ -101,10 +101,15 @@ def stage(release: Api, kubectl: Kubectl) -> Stage:
         pytest.param(
             [{"dispatches": 3}],
             {"dispatches": 2},
-            "run and dispatches must not go down",
+            "dispatches must not go down",
             id="dispatches down",
         ),
-        pytest.param([{"run": 1}], {"run": 0}, "run and dispatches must not go down", id="run"),
+        pytest.param([], {"run": 1}, "run must not be changed", id="another run of a new one"),
+        pytest.param([RUNNING], {"run": 1}, "run must not be changed", id="run of a running one"),
+        pytest.param([SUCCEEDED], {"run": 1}, FINISHED_RULE, id="run of a finished one"),
+        pytest.param(
+            [SUCCEEDED], {"phase": "Pending", "run": 1}, "nothing of the last run", id="half new"
+        ),
         pytest.param(
             [],
             {"phase": "Running", "attempts": 1},
@@ -230,8 +235,8 @@ def test_tasks_can_be_selected_by_queue_handler_and_phase(kubectl: Kubectl, stag
         pytest.param(["tasks"], "NAME QUEUE HANDLER STATUS ATTEMPTS DURATION AGE", id="tasks"),
         pytest.param(
             ["tqt", "-o", "wide"],
-            "NAME QUEUE HANDLER STATUS PROGRESS ATTEMPTS DURATION AGE WORKER NEXT FINISHED TTL "
-            "DISPATCH ERROR MESSAGE",
+            "NAME QUEUE HANDLER STATUS PROGRESS ATTEMPTS DURATION AGE WORKER NEXT FINISHED TTL RUN "
+            "RERUN DISPATCH ERROR MESSAGE",
             id="tasks, wide",
         ),
         pytest.param(
@@ -259,7 +264,7 @@ def test_columns_show_how_a_task_failed(kubectl: Kubectl, stage: Stage) -> None:
     name = stage.put(FAILED)["metadata"]["name"]
     row = kubectl.run("get", "tqt", name, "-o", "wide", "--no-headers").split()
     assert row[:5] == [name, "nowhere", "echo", "Failed", "2"]
-    assert row[-4:] == ["p", TIME, "KeyError", "'x'"]
+    assert row[-6:] == ["p", TIME, "0", "0", "KeyError", "'x'"]
 
 
 def test_both_kinds_are_in_one_category(kubectl: Kubectl, stage: Stage) -> None:

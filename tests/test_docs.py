@@ -2,6 +2,7 @@
 
 import ast
 import json
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -40,6 +41,29 @@ def test_the_redrive_moves_from_the_dead_letters_to_the_queue_and_ends() -> None
         "dest-uri": "amqp://",
         "dest-queue": names.work_queue("shop", "emails"),
     }
+
+
+def test_all_failed_tasks_of_a_queue_are_run_again_one_by_one(tmp_path: Path) -> None:
+    # A program, since xargs knows no functions.
+    kubectl = tmp_path / "kubectl"
+    kubectl.write_text(
+        "#!/bin/sh\n"
+        f'echo "$@" >> {tmp_path}/calls\n'
+        'case "$*" in *" get "*) echo task.taskqueue.dev/a; echo task.taskqueue.dev/b;; esac\n'
+    )
+    kubectl.chmod(0o755)
+    env = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "NAMESPACE": "shop", "QUEUE": "emails"}
+    command = ["bash", "-euc", read_command("rerun.md", "xargs")]
+    subprocess.run(command, env=env, check=True, timeout=5)
+    patch = (
+        """--namespace shop patch --type=merge --patch {"spec": {"rerun": 1}} task.taskqueue.dev/"""
+    )
+    assert (tmp_path / "calls").read_text().splitlines() == [
+        "--namespace shop get tasks --output=name "
+        "--field-selector=spec.queue=emails,status.phase=Failed",
+        f"{patch}a",
+        f"{patch}b",
+    ]
 
 
 def test_a_command_that_is_not_there_is_said() -> None:

@@ -2,7 +2,7 @@
 
 from taskqueue_api.crd import Column, Kind
 from taskqueue_api.names import GROUP, TASKQUEUES, TASKS, VERSION
-from taskqueue_api.task import Task
+from taskqueue_api.task import NEW_STATUS, Task
 from taskqueue_api.taskqueue import TaskQueue
 
 _AGE = Column(
@@ -120,6 +120,21 @@ TASK = Kind(
             description="How long after its end it is deleted, if it says so itself.",
         ),
         Column(
+            "Run",
+            ".status.run",
+            type="integer",
+            priority=1,
+            description="How often it was started all over.",
+        ),
+        # What the operator tells from it: a finished Task with a higher one is not to be deleted.
+        Column(
+            "Rerun",
+            ".spec.rerun",
+            type="integer",
+            priority=1,
+            description="How often that was asked for.",
+        ),
+        Column(
             "Dispatch",
             '.status.conditions[?(@.type=="Dispatched")].reason',
             priority=1,
@@ -133,17 +148,8 @@ TASK = Kind(
         ),
         Column("Message", ".status.error.message", priority=1, description="The same, in words."),
     ],
-    selectable=[".spec.queue", ".spec.handler", ".status.phase"],
-    status_default={
-        "phase": "Pending",
-        "run": 0,
-        "attempts": 0,
-        "dispatches": 1,
-        "conditions": [
-            {"type": "Reconciling", "status": "True", "reason": "Pending", "message": ""},
-            {"type": "Succeeded", "status": "Unknown", "reason": "Pending", "message": ""},
-        ],
-    },
+    selectable=[".spec.queue", ".spec.handler", ".spec.rerun", ".status.phase"],
+    status_default=NEW_STATUS,
 )
 
 KINDS = (TASKQUEUE, TASK)

@@ -1,6 +1,6 @@
 """The Task resource: one piece of work, its state and its outcome."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, WithJsonSchema
 
@@ -24,10 +24,23 @@ DEADLINE_EXCEEDED = "DeadlineExceeded"
 
 PAYLOAD_MAX_BYTES = 32 * 1024
 RESULT_MAX_BYTES = 8 * 1024
+RERUN_MAX = 1000
 ERROR_MESSAGE_MAX = 4096
 ERROR_TYPE_MAX = 256
 ERROR_LOG_MAX_BYTES = 2 * 1024
 PROGRESS_MESSAGE_MAX = 1024
+
+NEW_STATUS: dict[str, Any] = {
+    "phase": "Pending",
+    "run": 0,
+    "attempts": 0,
+    "dispatches": 1,
+    "conditions": [
+        {"type": "Reconciling", "status": "True", "reason": "Pending", "message": ""},
+        {"type": "Succeeded", "status": "Unknown", "reason": "Pending", "message": ""},
+    ],
+}
+"""The status of a new Task; but for `run`, also of one that is started all over."""
 
 _FINISHED = "['Succeeded', 'Failed', 'Cancelled']"
 
@@ -37,6 +50,22 @@ _SAME_INSTANCE = (
     "(has(oldSelf.worker) ? oldSelf.worker.instance : '')"
 )
 
+
+# A finished Task starts all over; the rules of the whole Task ask for `spec.rerun` then.
+_RERUN = f"(oldSelf.phase in {_FINISHED} && self.phase == 'Pending' && self.run > oldSelf.run)"
+
+_AS_NEW = " && ".join(
+    [
+        "self.attempts == 0",
+        "self.dispatches == 1",
+        *(
+            f"!has(self.{field})"
+            for field in ("worker", "startTime", "completionTime", "duration", "progress")
+        ),
+        "has(self.conditions)",
+        "!self.conditions.exists(c, c.type in ['Finished', 'Stalled'])",
+    ]
+)
 
 _CANCELLED = "(has({0}.cancel) && {0}.cancel)"
 
@@ -52,7 +81,8 @@ def _same(field: str) -> str:
 # that comes with a change of what may change is refused by the chart's admission policy.
 _UNCHANGED = " && ".join(
     [
-        f"(self == oldSelf || !{_same('cancel')} || !{_same('ttlAfterFinished')})",
+        f"(self == oldSelf || !{_same('cancel')} || !{_same('ttlAfterFinished')} || "
+        "self.rerun != oldSelf.rerun)",
         "self.queue == oldSelf.queue",
         "self.handler == oldSelf.handler",
         "self.priority == oldSelf.priority",
@@ -84,20 +114,30 @@ Moment = Annotated[
 class TaskSpec(Model):
     """What is to be done.
 
-    Only `cancel` and `ttlAfterFinished` can be changed; create another Task for anything else.
+    Only `cancel`, `rerun` and `ttlAfterFinished` can be changed; create another Task for anything
+    else.
     """
 
     model_config = ConfigDict(
         json_schema_extra=rules(
             Rule(
                 _UNCHANGED,
-                "must not be changed, but for cancel and ttlAfterFinished: a Task's spec is "
-                "immutable, create another Task instead",
+                "must not be changed, but for cancel, rerun and ttlAfterFinished: a Task's spec "
+                "is immutable, create another Task instead",
             ),
             Rule(
                 f"!{_CANCELLED.format('oldSelf')} || {_CANCELLED.format('self')}",
                 "cancel must stay true: a Task that was cancelled cannot be revived, create "
                 "another Task instead",
+            ),
+            Rule(
+                "self.rerun >= oldSelf.rerun",
+                "rerun must not go down: it counts what was asked for",
+            ),
+            Rule(
+                f"self.rerun == oldSelf.rerun || !{_CANCELLED.format('self')}",
+                "rerun must not be raised when cancel is true: a Task that was cancelled cannot "
+                "be revived, create another Task instead",
             ),
             Rule(
                 "!has(self.notBefore) || !has(self.deadline) || self.notBefore < self.deadline",
@@ -153,6 +193,12 @@ class TaskSpec(Model):
         default=None,
         description="`true` ends it as `Cancelled`, whether it waits or runs; a handler at work "
         "is stopped. It cannot be taken back. Leave it out of what a GitOps tool keeps in Git.",
+    )
+    rerun: Annotated[int, Field(ge=0, le=RERUN_MAX)] = Field(
+        default=0,
+        description="Raised on a finished Task, it starts the Task all over: as a new one, with "
+        "all its attempts. By how much does not matter, it is one more run. Leave it out of what a "
+        "GitOps tool keeps in Git.",
     )
     retry: RetrySpec | None = Field(
         default=None,
@@ -210,19 +256,28 @@ class TaskStatus(Model):
     model_config = ConfigDict(
         json_schema_extra=rules(
             Rule(
-                f"!(oldSelf.phase in {_FINISHED}) || self == oldSelf",
-                "must not be changed: the Task is finished",
+                f"!(oldSelf.phase in {_FINISHED}) || self == oldSelf || {_RERUN}",
+                "must not be changed: the Task is finished, and only spec.rerun starts it again",
             ),
             Rule(
-                "oldSelf.phase == 'Pending' || self.phase != 'Pending'",
+                f"oldSelf.phase == 'Pending' || self.phase != 'Pending' || {_RERUN}",
                 "phase must not go back to 'Pending'",
             ),
             Rule(
-                "self.run >= oldSelf.run && self.dispatches >= oldSelf.dispatches",
-                "run and dispatches must not go down",
+                f"self.run == oldSelf.run || {_RERUN}",
+                "run must not be changed, but to start a finished Task again",
+            ),
+            # Of `result` nothing can be said: the schema does not describe it.
+            Rule(
+                f"self.run == oldSelf.run || ({_AS_NEW})",
+                "nothing of the last run must be left when run is raised",
             ),
             Rule(
-                "self.attempts >= oldSelf.attempts",
+                "self.dispatches >= oldSelf.dispatches || self.run > oldSelf.run",
+                "dispatches must not go down",
+            ),
+            Rule(
+                "self.attempts >= oldSelf.attempts || self.run > oldSelf.run",
                 "attempts must not go down",
             ),
             Rule(
@@ -274,7 +329,7 @@ class TaskStatus(Model):
 
     phase: Phase = Field(default="Pending", description="Where it stands, in a word.")
     run: Annotated[int, Field(ge=0)] = Field(
-        default=0, description="How often the finished Task was started all over."
+        default=0, description="The `spec.rerun` that it was started with last; 0: as created."
     )
     attempts: Annotated[int, Field(ge=0)] = Field(
         default=0, description="Attempts started in this run."
@@ -324,7 +379,18 @@ class Task(Model):
                 "!has(self.status) || self.status.phase != 'Cancelled' || "
                 f"{_CANCELLED.format('self.spec')}",
                 "status.phase must not be 'Cancelled' unless spec.cancel is true",
-            )
+            ),
+            Rule(
+                "!has(self.status) || self.status.run <= self.spec.rerun",
+                "status.run must not be higher than spec.rerun: nobody has asked for that run",
+            ),
+            # A new Task has no status yet.
+            Rule(
+                "(!has(self.status) && self.spec.rerun == 0) || (has(self.status) && "
+                f"(self.status.phase in {_FINISHED} || self.spec.rerun <= self.status.run))",
+                "rerun of an unfinished Task: spec.rerun must be 0 in a new Task, and is raised "
+                "when the Task has finished",
+            ),
         ),
     )
 

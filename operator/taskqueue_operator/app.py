@@ -35,6 +35,7 @@ from taskqueue_operator.services.hints import Hints
 from taskqueue_operator.services.lease import Lease, LeaseName
 from taskqueue_operator.services.letter_limits import LetterLimits
 from taskqueue_operator.services.requests import Requests
+from taskqueue_operator.services.reruns import Reruns
 from taskqueue_operator.services.status import StatusBoard
 from taskqueue_operator.services.task_writer import TaskWriter
 from taskqueue_operator.services.taskqueues import TaskQueues
@@ -95,6 +96,7 @@ class Services:
     counts: Counts
     dead_letters: DeadLetters
     cleanup: Cleanup
+    reruns: Reruns
     requests: Requests
     queues: TaskQueues
     teardown: Teardown
@@ -144,7 +146,8 @@ async def build(settings: Settings, cluster: ClusterClient, lease: Lease) -> Ser
     )
     requests.serve(queues.reconcile)
     teardown = Teardown(cluster, brokers, credentials, limits, dispatcher)
-    watching = (dispatcher, Hints(brokers.link_of), board, counts, dead_letters, cleanup)
+    reruns = Reruns(cluster, settings.watch_namespaces, rng)
+    watching = (dispatcher, Hints(brokers.link_of), board, counts, dead_letters, cleanup, reruns)
     return Services(cluster, brokers, writer, *watching, requests, queues, teardown)
 
 
@@ -250,6 +253,7 @@ async def _run(settings: Settings, process: Process, services: Services) -> None
             ("task counter", services.counts.run()),
             ("dead letter counter", services.dead_letters.run()),
             ("task cleaner", services.cleanup.run()),
+            ("watch of reruns", services.reruns.run(watching)),
             ("dispatch watch", _watch_dispatch(services)),
         )
     ]

@@ -306,3 +306,10 @@ def find_rules(node: Any) -> list[dict[str, str]]:
     below = [rule for value in node.values() for rule in find_rules(value)]
     own: list[dict[str, str]] = node.get("x-kubernetes-validations", [])
     return own + below
+
+
+def test_tasks_to_be_run_again_are_told_by_column_and_selector() -> None:
+    columns = {column.name: (column.type, column.json_path) for column in TASK.columns}
+    assert columns["Run"] == ("integer", ".status.run")
+    assert columns["Rerun"] == ("integer", ".spec.rerun")
+    assert ".spec.rerun" in TASK.selectable

@@ -38,7 +38,7 @@ def apply_json_patch(body: Mapping[str, Any], patch: list[dict[str, Any]]) -> di
 class Request(NamedTuple):
     """One request to the API server.
 
-    verb: get, metadata, apply, patch, delete, event, pods or table.
+    verb: get, metadata, apply, patch, delete, event, pods, table, list or watch.
     """
 
     verb: str
@@ -51,6 +51,8 @@ class FakeCluster(ClusterClient):
 
     faults: by verb, errors that its next requests raise.
     gates: by verb, what its requests wait for before they are answered.
+    feed: what the watch of Tasks gives: events, errors to raise, None for its end.
+    watched: by each watch of Tasks, its namespace, field selector and version.
     """
 
     def __init__(self, *objects: Mapping[str, Any]) -> None:
@@ -62,6 +64,9 @@ class FakeCluster(ClusterClient):
         self.gates: dict[str, asyncio.Event] = {}
         self.pages: list[dict[str, Any]] = []
         self.pods: list[dict[str, Any]] = []
+        self.lists: list[dict[str, Any]] = []
+        self.feed: asyncio.Queue[dict[str, Any] | ClusterError | None] = asyncio.Queue()
+        self.watched: list[tuple[str | None, str, str]] = []
         self._version = 0
         for item in objects:
             self.add(item)
@@ -99,6 +104,23 @@ class FakeCluster(ClusterClient):
         await self._enter("table", "Task", "")
         for page in self.pages:
             yield page
+
+    async def task_pages(
+        self, api_version: str, namespace: str | None, fields: str
+    ) -> AsyncIterator[dict[str, Any]]:
+        await self._enter("list", "Task", "")
+        for page in self.lists:
+            yield page
+
+    async def watch_tasks(
+        self, api_version: str, namespace: str | None, fields: str, version: str
+    ) -> AsyncIterator[dict[str, Any]]:
+        self.watched.append((namespace, fields, version))
+        await self._enter("watch", "Task", "")
+        while (item := await self.feed.get()) is not None:
+            if isinstance(item, ClusterError):
+                raise item
+            yield item
 
     async def apply(self, manifest: Mapping[str, Any], sub: str | None = None) -> dict[str, Any]:
         kind, namespace, name = key = self._key(manifest)

@@ -46,6 +46,12 @@ class Sent(NamedTuple):
         return int(headers["x-tq-dispatches"])
 
     @property
+    def run(self) -> int:
+        """Which run of its Task it is for."""
+        headers: dict[str, Any] = dict(self.properties.headers or {})
+        return int(headers["x-tq-run"])
+
+    @property
     def attempt(self) -> int:
         """Which attempt it is for."""
         headers: dict[str, Any] = dict(self.properties.headers or {})

@@ -7,8 +7,8 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from taskqueue_api.conditions import rfc3339
-from taskqueue_api.task import TaskStatus
-from tests.protocol.rules import status_fault
+from taskqueue_api.task import NEW_STATUS
+from tests.protocol.rules import task_fault
 
 NAMESPACE = "shop"
 QUEUE = "emails"
@@ -33,8 +33,8 @@ def build_task(name: str, uid: str, created: datetime) -> str:
                 "creationTimestamp": rfc3339(created),
                 "resourceVersion": "1",
             },
-            "spec": {"queue": QUEUE, "handler": HANDLER},
-            "status": TaskStatus().model_dump(by_alias=True, exclude_none=True),
+            "spec": {"queue": QUEUE, "handler": HANDLER, "priority": 4, "rerun": 0},
+            "status": NEW_STATUS,
         }
     )
 
@@ -55,10 +55,17 @@ def labelled(body: str) -> str:
 
 
 @cache
+def run_again(body: str) -> str:
+    """Return a Task after a user asked for another run; before its end, that is refused."""
+    task = json.loads(body)
+    task["spec"]["rerun"] += 1
+    return body if task_fault(load(body), task) else _stored(task)
+
+
+@cache
 def apply_patch(body: str, patch: str) -> Answer:
     """Return what a JSON Patch of the status makes of a Task."""
     task = json.loads(body)
-    before = json.loads(body)["status"]
     for step in json.loads(patch):
         *folders, field = step["path"].strip("/").split("/")
         place = task
@@ -72,7 +79,7 @@ def apply_patch(body: str, patch: str) -> Answer:
             del place[field]
         elif step["op"] == "add":
             place[field] = step["value"]
-    fault = status_fault(before, task["status"])
+    fault = task_fault(load(body), task)
     return Answer(None, f"status: {fault}") if fault else Answer(_stored(task), "")
 
 
@@ -85,3 +92,4 @@ def _stored(task: dict[str, Any]) -> str:
 def forget_answers() -> None:
     """Forget what was computed before, as the rules are others now."""
     apply_patch.cache_clear()
+    run_again.cache_clear()

@@ -52,14 +52,16 @@ def publish(world: World, exchange: str, key: str, message: Message) -> World:
 
 
 def _dead_letter(world: World, message: Message) -> World:
+    run = dict(message.headers)["x-tq-run"]
     for _, body in world.tasks:
         task = load(body)
-        if task["metadata"]["uid"] == message.uid and task["status"]["phase"] != "Failed":
+        same = (task["metadata"]["uid"], task["status"]["run"]) == (message.uid, run)
+        if same and task["status"]["phase"] != "Failed":
             raise ViolationError(f"a dead letter of a Task that is {task['status']['phase']}")
     error = dict(message.headers).get(ERROR_TYPE_HEADER)
     if not error:
         raise ViolationError("a dead letter does not say why")
-    dead = _ordered({*world.dead, DeadLetter(message.uid, error)})
+    dead = _ordered({*world.dead, DeadLetter(message.uid, run, error)})
     return replace(world, dead=dead)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from taskqueue_api.task import FINISHED_PHASES
+from taskqueue_api.task import FINISHED_PHASES, NEW_STATUS
 from taskqueue_worker.claim import MAX_ATTEMPTS
 from tests.protocol.api_server import load
 from tests.protocol.world import (
@@ -69,7 +69,9 @@ def written(world: World, scenario: Scenario, before: str, after: str) -> None:
     old, new = load(before), load(after)
     status = new["status"]
     if old["status"]["phase"] in FINISHED_PHASES and old["status"] != status:
-        raise ViolationError("a finished Task has changed")
+        if status != {**NEW_STATUS, "run": new["spec"]["rerun"]}:
+            raise ViolationError("a finished Task has changed")
+        return
     most = scenario.policy.max_attempts
     if status["attempts"] > most + world.lost or status["attempts"] > max(most, MAX_ATTEMPTS):
         raise ViolationError(f"attempt {status['attempts']} of {most}")
@@ -102,13 +104,16 @@ def _unrest(world: World) -> Iterator[str]:
     for _, body in world.tasks:
         task = load(body)
         uid, status = task["metadata"]["uid"], task["status"]
-        letters = [letter for letter in world.dead if letter.uid == uid]
-        if status["phase"] not in FINISHED_PHASES:
+        run = status["run"]
+        letters = [one for one in world.dead if (one.uid, one.run) == (uid, run)]
+        if run != task["spec"]["rerun"]:
+            yield "a Task is never run again"
+        elif status["phase"] not in FINISHED_PHASES:
             yield f"a Task stays {status['phase']} for ever"
         elif status["phase"] == "Succeeded" and letters:
             yield "a dead letter of a Task that has succeeded"
         elif status["phase"] == "Failed":
-            why = DeadLetter(uid, status["error"]["type"])
+            why = DeadLetter(uid, run, status["error"]["type"])
             yield from [] if why in letters else ["a failed Task without a dead letter on why"]
 
 

@@ -8,7 +8,7 @@ from taskqueue_operator.services.lanes import Place
 from taskqueue_worker.claim import FRESH_SECONDS
 from taskqueue_worker.inflight import State
 from tests.protocol import broker
-from tests.protocol.api_server import build_task, labelled, load
+from tests.protocol.api_server import build_task, labelled, load, run_again
 from tests.protocol.faults import fault_steps
 from tests.protocol.operators import LIST, operator_steps
 from tests.protocol.steps import Step, put_task, store
@@ -65,6 +65,8 @@ def _act(world: World, act: str) -> World:
         return world
     if verb == "label":
         return put_task(world, name, labelled(body))
+    if verb == "rerun":
+        return put_task(world, name, run_again(body))
     gone = world.gone | {load(body)["metadata"]["uid"]}
     return put_task(replace(world, gone=gone), name, None)
 

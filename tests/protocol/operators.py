@@ -19,7 +19,8 @@ from taskqueue_operator.domain.dispatching import (
     read_task,
     remaining_delay,
 )
-from taskqueue_operator.domain.task_status import patch_announcement
+from taskqueue_operator.domain.rerunning import decide_rerun
+from taskqueue_operator.domain.task_status import patch_announcement, patch_rerun
 from taskqueue_operator.domain.topology import route
 from taskqueue_operator.services.dispatcher import LIST_SECONDS
 from taskqueue_operator.services.lanes import Place
@@ -56,6 +57,7 @@ def operator_steps(scenario: Scenario, world: World) -> Iterator[Step]:
         yield Step("an operator starts", lambda: _start(world))
         return
     yield from _observations(world)
+    yield from _reruns(scenario, world)
     if world.queue_gone:
         yield Step("the operator declares the queue again", lambda: _declare_queue(world))
     elif world.ladder_gone:
@@ -138,6 +140,20 @@ def _see(world: World, task: WaitingTask, old: Known | None) -> World:
     return _put(world, Known(task, place), old)
 
 
+def _reruns(scenario: Scenario, world: World) -> Iterator[Step]:
+    """Yield what the watch of Tasks to run again leads to."""
+    for name, body in world.tasks:
+        rerun = decide_rerun(load(body))
+        if rerun is not None:
+            patch = calls.dump(patch_rerun(rerun))
+            label = f"the operator starts run {rerun.run} of {rerun.uid}"
+            yield Step(label, partial(_start_run, scenario, world, name, patch))
+
+
+def _start_run(scenario: Scenario, world: World, name: str, patch: str) -> World:
+    return store(world, scenario, name, patch)[0]
+
+
 # What it publishes
 
 
@@ -193,13 +209,17 @@ def _announce(scenario: Scenario, world: World, known: Known) -> World:
         patch = calls.dump(patch_announcement(task.announced()))
         world, answer = store(world, scenario, task.name, patch)
         current = dict(_waiting(world, listed=False)).get(task.uid)
-        if current is None or current.attempt != task.attempt or current.phase != task.phase:
+        if current is None or _waited_for(current) != _waited_for(task):
             return _put(world, None, known)
         task = current
         if isinstance(answer, Written):
             break
     written = Known(task, Place.AGAIN, world.now + REPUBLISH)
     return _put(world, written, known)
+
+
+def _waited_for(task: WaitingTask) -> tuple[int, str, int]:
+    return task.run, task.phase, task.attempt
 
 
 # What it repairs and notes
@@ -230,7 +250,11 @@ def _through(world: World) -> datetime | None:
     operator = world.operator
     if operator.listing or world.now < operator.listed_at + LIST:
         return None
-    unconfirmed = [one.task.created for one in operator.known if one.place is not Place.OUT]
+    unconfirmed = [
+        one.task.created
+        for one in operator.known
+        if one.place is not Place.OUT and one.task.run == 0
+    ]
     moment = decide_dispatched_through(
         oldest_unconfirmed=min(unconfirmed, default=None), newest_seen=operator.newest
     )

@@ -54,3 +54,7 @@ class Play:
     def starts(self) -> list[tuple[str, int]]:
         """Return UID and attempt of all starts."""
         return sorted((start.uid, start.attempt) for start in self.world.starts)
+
+    def runs(self) -> list[tuple[int, int]]:
+        """Return run and attempt of all starts."""
+        return sorted((start.run, start.attempt) for start in self.world.starts)

@@ -1,4 +1,4 @@
-"""The CEL rules of a Task's status, as the CustomResourceDefinition has them, run as Python.
+"""The CEL rules of a Task and its status, as the CustomResourceDefinition has them, as Python.
 
 The rules are read from the models, not copied, so that a rule that is taken away there is missing
 here too. Only the part of CEL that they use is understood; a test holds this against the rows
@@ -13,10 +13,14 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from taskqueue_api.task import TaskStatus
+from taskqueue_api.schema import Model
+from taskqueue_api.task import Task, TaskSpec, TaskStatus
+
+Rules = tuple[tuple[CodeType, str], ...]
 
 _TERNARY = re.compile(r"\((has\([\w.]+\)) \? ([^():?]+) : ([^():?]+)\)")
-_HAS = re.compile(r"has\((self|oldSelf)\.(\w+)\)")
+_EXISTS = re.compile(r"(self(?:\.\w+)+)\.exists\((\w), (\2\.[^()]*)\)")
+_HAS = re.compile(r"has\(((?:self|oldSelf)(?:\.\w+)*)\.(\w+)\)")
 _FIELD = re.compile(r"\b(self|oldSelf)((?:\.\w+)+)")
 _NOT = re.compile(r"!(?!=)")
 
@@ -27,18 +31,40 @@ def status_fault(old: Mapping[str, Any], new: Mapping[str, Any]) -> str | None:
         TaskStatus.model_validate(new)
     except ValidationError as error:
         return str(error)
-    for code, message in _rules():
-        if not _holds(code, old, new):
-            return message
-    return None
+    return _fault(_rules(TaskStatus), old, new)
+
+
+def task_fault(old: Mapping[str, Any], new: Mapping[str, Any]) -> str | None:
+    """Return what the API server says against a change of a Task; None: it is stored."""
+    return (
+        status_fault(old["status"], new["status"])
+        or _fault(_rules(TaskSpec), old["spec"], new["spec"])
+        or _fault(_rules(Task), old, new)
+    )
+
+
+def creation_fault(new: Mapping[str, Any]) -> str | None:
+    """Return what the API server says against a new Task as a whole, which has no status yet."""
+    return _fault(_rules(Task), {}, new)
+
+
+def _fault(rules: Rules, old: Mapping[str, Any], new: Mapping[str, Any]) -> str | None:
+    return next((message for code, message in rules if not _holds(code, old, new)), None)
 
 
 def translate(expression: str) -> str:
     """Return a CEL expression as one of Python."""
     text = _TERNARY.sub(r"(\2 if \1 else \3)", expression)
-    text = _HAS.sub(r"('\2' in \1)", text)
+    text = _EXISTS.sub(_any_of, text)
+    text = _HAS.sub(lambda found: f"('{found[2]}' in {found[1]})", text)
     text = _FIELD.sub(lambda found: found[1] + _subscripts(found[2]), text)
     return _NOT.sub("not ", text).replace("&&", "and").replace("||", "or")
+
+
+def _any_of(found: re.Match[str]) -> str:
+    item = found[2]
+    condition = re.sub(rf"\b{item}\.(\w+)", rf"{item}['\1']", found[3])
+    return f"any({condition} for {item} in {found[1]})"
 
 
 def _subscripts(path: str) -> str:
@@ -51,8 +77,8 @@ def forget_rules() -> None:
 
 
 @cache
-def _rules() -> tuple[tuple[CodeType, str], ...]:
-    listed: Any = TaskStatus.model_config["json_schema_extra"]
+def _rules(model: type[Model]) -> Rules:
+    listed: Any = model.model_config["json_schema_extra"]
     return tuple(
         (compile(translate(rule["rule"]), rule["rule"], "eval"), rule["message"])
         for rule in listed["x-kubernetes-validations"]
@@ -62,6 +88,6 @@ def _rules() -> tuple[tuple[CodeType, str], ...]:
 def _holds(code: CodeType, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
     try:
         # The text is our own, from the models.
-        return bool(eval(code, {"__builtins__": {}, "self": new, "oldSelf": old}))  # noqa: S307
+        return bool(eval(code, {"__builtins__": {"any": any}, "self": new, "oldSelf": old}))  # noqa: S307
     except KeyError:
         return False  # CEL takes a field that is not there for an error, and refuses

@@ -60,6 +60,14 @@ SCENARIOS = {
     "an edit of the labels": Scenario(
         script=("create a", "label a"), faults=frozenset({"container", "answer"}), budget=1
     ),
+    "a Task is run again": Scenario(
+        script=("create a", "rerun a"),
+        workers=1,
+        faults=frozenset({"container", "answer", "late write", "operator"}),
+        budget=1,
+        outcomes=(FAILURE,),
+        prompt=True,
+    ),
     "two Tasks": Scenario(script=("create a", "create b"), prompt=True),
     "two slots of one worker": Scenario(
         workers=1, slots=2, faults=frozenset({"connection"}), budget=2, policy=TWICE

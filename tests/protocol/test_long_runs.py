@@ -20,7 +20,16 @@ POLICIES = (
 )
 
 LARGE = Scenario(
-    script=("create a", "create b", "label a", "create c", "delete b", "create b", "create d"),
+    script=(
+        "create a",
+        "create b",
+        "label a",
+        "create c",
+        "delete b",
+        "create b",
+        "rerun a",
+        "create d",
+    ),
     workers=3,
     slots=2,
     outcomes=ANY_END,

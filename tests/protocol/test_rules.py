@@ -62,6 +62,11 @@ def test_what_a_real_api_server_stores_is_stored(statuses: list[dict[str, Any]])
             "(self['a']['b'] if ('a' in self) else '') == 'x'",
             id="ternary",
         ),
+        pytest.param(
+            "has(self.a.b) && !self.c.exists(x, x.type in ['y'])",
+            "('b' in self['a']) and not any(x['type'] in ['y'] for x in self['c'])",
+            id="exists",
+        ),
     ],
 )
 def test_cel_becomes_python(cel: str, python: str) -> None:

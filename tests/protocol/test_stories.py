@@ -116,3 +116,34 @@ def test_a_message_comes_back_while_its_task_is_read() -> None:
     run.do(f"{FIRST} notices", f"{FIRST} gets a message of a1 again")
     run.rest()
     assert run.starts() == [("a1", 1)]
+
+
+def test_a_worker_of_the_run_before_comes_back_with_its_outcome() -> None:
+    """It was cut off, another wrote that it was lost, and the Task was run again meanwhile."""
+    run = play(script=("create a", "rerun a"), outcomes=ANY_END)
+    run.do(*PUBLISHED, f"{FIRST} gets", "slot takes it", "1 s pass", "is announced")
+    run.do(f"node of {FIRST} is cut off", f"{SECOND} gets", "slot takes it", "reads its Task")
+    run.do("reads pod", "writes Running", f"{SECOND}: a1, attempt 2: starts")
+    run.do(f"{SECOND}: a1, attempt 2: ends as Failure", "writes Failed", "rerun a")
+    run.do("starts run 1 of a1", f"{FIRST}: a1, attempt 1: ends as Success")
+    run.do(f"node of {FIRST} is back", f"{FIRST}: a1, attempt 1: writes Succeeded")
+    assert (run.status()["phase"], run.status()["run"]) == ("Pending", 1)
+    run.rest()
+    assert run.runs() == [(0, 1), (0, 2), (1, 1)]
+    assert run.status()["run"] == 1
+
+
+def test_an_operator_dies_between_the_start_of_a_run_and_its_message() -> None:
+    run = play(script=("create a", "rerun a"), notes=True)
+    run.do(*PUBLISHED, f"{FIRST} gets", "slot takes it", "ends as Success", "writes Succeeded")
+    run.do("rerun a", "starts run 1 of a1", "operator dies", "operator starts")
+    run.rest()
+    assert run.runs() == [(0, 1), (1, 1)]
+    assert run.status()["phase"] == "Succeeded"
+
+
+def test_a_rerun_of_an_unfinished_task_is_refused() -> None:
+    run = play(script=("create a", "rerun a"))
+    run.do(*PUBLISHED, "rerun a")
+    run.rest()
+    assert run.runs() == [(0, 1)]

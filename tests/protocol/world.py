@@ -99,6 +99,7 @@ class DeadLetter:
     """A message in the dead-letter queue."""
 
     uid: str
+    run: int
     error: str
 
 
@@ -303,7 +304,8 @@ FAILURE = failure("Boom", "it failed")
 class Scenario:
     """What may happen, and how often.
 
-    script: what users do, in this order, at any time: `create NAME`, `delete NAME`, `label NAME`.
+    script: what users do, in this order, at any time: `create NAME`, `delete NAME`, `label NAME`,
+        `rerun NAME`, which is refused before the Task has finished.
     faults: kinds of faults, by name; budget: how many in all.
     patience: how often time may pass although something could be done at once.
     notes: whether the operator writes `dispatchedThrough`.

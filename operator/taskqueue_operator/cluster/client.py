@@ -27,9 +27,14 @@ from taskqueue_operator.errors import (
 )
 
 TIMEOUT = aiohttp.ClientTimeout(total=30, connect=5)
+WATCH_SECONDS = 240
+"""A watch is ended by the API server after so long; one that goes on for longer is dead."""
+
+WATCH_TIMEOUT = aiohttp.ClientTimeout(total=WATCH_SECONDS + 30, connect=5)
 PAGE = 500
 _TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io"
 _METADATA = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io"
+_UNREACHABLE = (aiohttp.ClientError, TimeoutError, OSError)
 _PLURALS = {
     "Secret": "secrets",
     "ServiceAccount": "serviceaccounts",
@@ -46,11 +51,19 @@ _PLURALS = {
 
 
 def object_path(
-    api_version: str, kind: str, namespace: str, name: str | None = None, sub: str | None = None
+    api_version: str,
+    kind: str,
+    namespace: str | None,
+    name: str | None = None,
+    sub: str | None = None,
 ) -> str:
-    """Return the URL path of an object, of its subresource, or of the collection."""
+    """Return the URL path of an object, of its subresource, or of the collection.
+
+    namespace: None for the collection of all namespaces.
+    """
     root = "/api/v1" if api_version == "v1" else f"/apis/{api_version}"
-    parts = [root, "namespaces", quote(namespace, safe=""), _PLURALS[kind]]
+    place = [] if namespace is None else ["namespaces", quote(namespace, safe="")]
+    parts = [root, *place, _PLURALS[kind]]
     parts += [quote(part, safe="") for part in (name, sub) if part is not None]
     return "/".join(parts)
 
@@ -139,6 +152,46 @@ class ClusterClient:
             if not token:
                 return
             query["continue"] = token
+
+    async def task_pages(
+        self, api_version: str, namespace: str | None, fields: str
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Yield the lists, page by page, of the Tasks that a field selector matches.
+
+        namespace: None for all.
+        """
+        query: dict[str, Any] = {"limit": PAGE, "fieldSelector": fields}
+        path = object_path(api_version, "Task", namespace)
+        while True:
+            page = await self._json("GET", path, query=query)
+            yield page
+            token = page.get("metadata", {}).get("continue")
+            if not token:
+                return
+            query["continue"] = token
+
+    async def watch_tasks(
+        self, api_version: str, namespace: str | None, fields: str, version: str
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Yield the events since a version of the Tasks that a field selector matches.
+
+        Among them are BOOKMARKs, which only tell a newer version. It ends after WATCH_SECONDS; an
+        event that tells of an error, such as a version that is too old, is raised as one.
+        """
+        query = {
+            "watch": "true",
+            "allowWatchBookmarks": "true",
+            "timeoutSeconds": WATCH_SECONDS,
+            "fieldSelector": fields,
+            "resourceVersion": version,
+        }
+        path = object_path(api_version, "Task", namespace)
+        async for line in self._lines(f"{path}?{urlencode(query)}"):
+            event: dict[str, Any] = json.loads(line)
+            if event["type"] == "ERROR":
+                code = event["object"].get("code", 0)
+                raise _translate(code, json.dumps(event["object"]).encode(), f"WATCH {path}")
+            yield event
 
     async def apply(self, manifest: Mapping[str, Any], sub: str | None = None) -> dict[str, Any]:
         """Create or change an object by server-side apply, as our one field manager."""
@@ -265,6 +318,23 @@ class ClusterClient:
         result: dict[str, Any] = json.loads(text) if text else {}
         return result
 
+    async def _lines(self, path: str) -> AsyncIterator[bytes]:
+        """Yield an answer that goes on, line by line as it comes."""
+        request = await self._api.param_serialize("GET", path, auth_settings=["BearerToken"])
+        try:
+            response = await self._api.call_api(*request, _request_timeout=WATCH_TIMEOUT)
+            try:
+                if response.status >= 400:
+                    what = f"WATCH {path.partition('?')[0]}"
+                    raise _translate(response.status, await response.read(), what)
+                async for line in response.response.content:
+                    if line.endswith(b"\n"):  # else it was cut off
+                        yield line
+            finally:
+                response.response.close()
+        except _UNREACHABLE as error:
+            raise _unreachable(error) from error
+
     async def _request(
         self,
         method: str,
@@ -282,13 +352,16 @@ class ClusterClient:
         try:
             response = await self._api.call_api(*request, _request_timeout=TIMEOUT)
             text = await response.read()
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise ClusterUnavailableError(
-                0, f"the API server cannot be reached: {type(error).__name__}: {error}"
-            ) from error
+        except _UNREACHABLE as error:
+            raise _unreachable(error) from error
         if response.status >= 400:
             raise _translate(response.status, text, f"{method} {path.partition('?')[0]}")
         return text, response.headers
+
+
+def _unreachable(error: Exception) -> ClusterUnavailableError:
+    text = f"the API server cannot be reached: {type(error).__name__}: {error}"
+    return ClusterUnavailableError(0, text)
 
 
 def _translate(status: int, text: bytes, request: str) -> ClusterError:

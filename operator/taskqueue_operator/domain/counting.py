@@ -29,12 +29,15 @@ class Tally:
         definitions = table["columnDefinitions"]
         name, queue, status = _columns(definitions, ("Name", "Queue", "Status"))
         ends = _optional_columns(definitions, ("Finished", "TTL"))
+        runs = _optional_columns(definitions, ("Run", "Rerun"))
         self.version = self.version or (table.get("metadata") or {}).get("resourceVersion", "")
         for row in table.get("rows") or ():
             cells = row["cells"]
             self.names.add(cells[name])
             by_phase = self.counts.setdefault(cells[queue], {})
             by_phase[cells[status]] = by_phase.get(cells[status], 0) + 1
+            if runs and cells[runs[0]] != cells[runs[1]]:
+                continue  # it is about to be started all over, and not to be deleted before
             if ends and cells[status] in FINISHED_PHASES:
                 end, ttl = (cells[column] for column in ends)
                 task = _read_finished(cells[name], cells[status], end, ttl)
@@ -73,7 +76,7 @@ def _optional_columns(
 ) -> tuple[int, ...]:
     """Return where columns are; none: not all are there.
 
-    A definition of Tasks without them is of a version that has no history either.
+    A definition of Tasks without them is of a version that has not what they are needed for.
     """
     try:
         return _columns(definitions, wanted)

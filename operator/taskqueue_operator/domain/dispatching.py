@@ -206,7 +206,9 @@ def decide_publication(
         # The worker whose attempt failed has published the next one.
         return Publication.KNOWN if task.retrying and task.listed else Publication.FIRST
     unsure = task.due is not None and delays_unsure
-    if dispatched_through is not None and task.created < dispatched_through and not unsure:
+    # A Task that was started all over was published long after its creation.
+    covered = dispatched_through is not None and task.created < dispatched_through
+    if covered and task.run == 0 and not unsure:
         return Publication.KNOWN
     return Publication.AGAIN
 
@@ -216,6 +218,7 @@ def decide_dispatched_through(
 ) -> datetime | None:
     """Return the moment before which every waiting Task is published; None: unknown.
 
+    oldest_unconfirmed: without those that were started all over, which it does not cover.
     The margin covers Tasks whose watch event comes later than that of a younger one.
     """
     bound = oldest_unconfirmed or newest_seen

@@ -1,7 +1,7 @@
 """The operator's few writes to a Task's status, as JSON Patches.
 
-Each begins with tests of UID and phase: a bare PATCH would be applied to a new Task of the same
-name, or over a worker's outcome.
+Each begins with tests of UID, phase and run: a bare PATCH would be applied to a new Task of the
+same name, over a worker's outcome, or to the next run.
 """
 
 from collections.abc import Mapping
@@ -9,8 +9,9 @@ from datetime import datetime
 from typing import Any
 
 from taskqueue_api.conditions import MESSAGE_MAX, rfc3339
-from taskqueue_api.task import ERROR_MESSAGE_MAX
+from taskqueue_api.task import ERROR_MESSAGE_MAX, NEW_STATUS
 from taskqueue_operator.domain.dispatching import Refusal, WaitingTask
+from taskqueue_operator.domain.rerunning import Rerun
 
 JsonPatch = list[dict[str, Any]]
 
@@ -62,6 +63,18 @@ def patch_cancelled(task: WaitingTask, now: datetime) -> JsonPatch:
     return _end(task, "Cancelled", _conditions(types, why, now), now)
 
 
+def patch_rerun(rerun: Rerun) -> JsonPatch:
+    """Return the patch that starts a finished Task all over.
+
+    The status as a whole is that of a new Task: nothing of the last run is left.
+    """
+    return [
+        {"op": "test", "path": "/metadata/uid", "value": rerun.uid},
+        {"op": "test", "path": "/metadata/resourceVersion", "value": rerun.resource_version},
+        {"op": "add", "path": "/status", "value": {**NEW_STATUS, "run": rerun.run}},
+    ]
+
+
 def _end(
     task: WaitingTask, phase: str, conditions: list[dict[str, str]], now: datetime
 ) -> JsonPatch:
@@ -93,4 +106,5 @@ def _tests(task: WaitingTask) -> JsonPatch:
     return [
         {"op": "test", "path": "/metadata/uid", "value": task.uid},
         {"op": "test", "path": "/status/phase", "value": task.phase},
+        {"op": "test", "path": "/status/run", "value": task.run},
     ]

@@ -84,9 +84,13 @@ class Lane:
         return [entry for entry in entries if concerns(entry)]
 
     def oldest_unconfirmed(self) -> datetime | None:
-        """Return when the oldest Task was created that is not known to be published."""
+        """Return when the oldest Task was created that is not known to be published.
+
+        Those that were started all over are as old as their first run: `dispatchedThrough` would
+        fall back behind it, and does not cover them anyway.
+        """
         unconfirmed = [one.task for one in self.entries.values() if one.place is not Place.OUT]
-        return min((task.created for task in unconfirmed), default=None)
+        return min((task.created for task in unconfirmed if task.run == 0), default=None)
 
 
 def missing_queue(key: QueueKey) -> Gate:

@@ -185,6 +185,63 @@ async def test_tables_are_read_page_by_page_without_objects(
     assert "as=Table" in first["accept"]
 
 
+async def test_tasks_are_listed_by_their_fields_page_by_page(
+    server: Server, client: ClusterClient
+) -> None:
+    server.answer({"metadata": {"continue": "t"}, "items": [1]})
+    server.answer({"metadata": {}, "items": [2]})
+    pages = [page async for page in client.task_pages(V1BETA1, None, "spec.rerun!=0")]
+    assert [page["items"] for page in pages] == [[1], [2]]
+    first, second = server.requests
+    assert first["path"] == "/apis/taskqueue.dev/v1beta1/tasks"
+    assert first["query"] == {"limit": "500", "fieldSelector": "spec.rerun!=0"}
+    assert second["query"]["continue"] == "t"
+
+
+def events(*items: dict[str, Any], rest: str = "") -> web.Response:
+    """Return a watch's answer."""
+    return web.Response(text="".join(f"{json.dumps(item)}\n" for item in items) + rest)
+
+
+async def test_a_watch_gives_events_as_they_come(server: Server, client: ClusterClient) -> None:
+    shown = [{"type": "ADDED", "object": {"a": "ü" * 100_000}}, {"type": "BOOKMARK", "object": {}}]
+    server.answers.append(events(*shown, rest='{"type": "cut o'))
+    found = [one async for one in client.watch_tasks(V1BETA1, "shop", "spec.rerun!=0", "7")]
+    assert found == shown
+    assert server.last["path"] == TASKS
+    assert server.last["query"] == {
+        "watch": "true",
+        "allowWatchBookmarks": "true",
+        "timeoutSeconds": "240",
+        "fieldSelector": "spec.rerun!=0",
+        "resourceVersion": "7",
+    }
+
+
+@pytest.mark.parametrize("told", ["by an event", "at once"])
+async def test_a_watch_from_a_version_that_is_too_old_is_an_error(
+    server: Server, client: ClusterClient, told: str
+) -> None:
+    gone = {"kind": "Status", "code": 410, "message": "too old resource version"}
+    if told == "at once":
+        server.answer(gone, 410)
+    else:
+        server.answers.append(events({"type": "ERROR", "object": gone}))
+    with pytest.raises(ClusterError, match="too old resource version") as caught:
+        async for _ in client.watch_tasks(V1BETA1, "shop", "spec.rerun!=0", "7"):
+            pass
+    assert caught.value.status == 410
+
+
+async def test_a_watch_that_nobody_answers_is_unavailable() -> None:
+    configuration = kubernetes_client.Configuration(host="http://127.0.0.1:1")
+    client = ClusterClient(kubernetes_client.ApiClient(configuration))
+    with pytest.raises(ClusterUnavailableError, match="cannot be reached"):
+        async for _ in client.watch_tasks(V1BETA1, None, "spec.rerun!=0", "7"):
+            pass
+    await client.close()
+
+
 async def test_the_cluster_is_known_by_kube_system_and_has_its_own_clock(
     server: Server, client: ClusterClient
 ) -> None:

@@ -124,3 +124,17 @@ def test_a_definition_without_history_is_counted_all_the_same() -> None:
     tally.add_page(page(("a", "emails", "Failed")))
     assert tally.of("emails") == TaskCounts(failed=1)
     assert tally.finished == {}
+
+
+@pytest.mark.parametrize(
+    ("run", "rerun", "kept"), [(0, 0, True), (3, 3, True), (0, 1, False), (1, 3, False)]
+)
+def test_what_is_to_be_run_again_is_counted_and_not_to_be_deleted(
+    run: int, rerun: int, *, kept: bool
+) -> None:
+    listed = finished_page(("a", "emails", "Failed", "2026-01-02T12:00:00Z", None, run, rerun))
+    listed["columnDefinitions"] += [{"name": "Run"}, {"name": "Rerun"}]
+    tally = Tally()
+    tally.add_page(listed)
+    assert tally.of("emails") == TaskCounts(failed=1)
+    assert ("emails" in tally.finished) is kept

@@ -77,6 +77,23 @@ def test_a_listed_task_that_waits_for_a_time_is_unsure_where_a_part_of_the_ladde
         assert found is Publication.AGAIN
 
 
+@pytest.mark.parametrize("phase", ["Pending", "Retrying"])
+@pytest.mark.parametrize("through", [None, NOW])
+def test_a_listed_task_in_its_rerun_is_unsure_whatever_was_dispatched_by_then(
+    phase: str, through: datetime | None
+) -> None:
+    """It may have been published, or begun by an operator that died before that."""
+    task = build_waiting(phase=phase, run=1, listed=True, created=NOW - 60 * SECOND)
+    found = decide_publication(task, dispatched_through=through, delays_unsure=False, started=NOW)
+    assert found is Publication.AGAIN
+
+
+def test_a_rerun_that_begins_before_our_eyes_is_published_for_the_first_time() -> None:
+    task = build_waiting(run=1, created=NOW - 60 * SECOND)
+    found = decide_publication(task, dispatched_through=NOW, delays_unsure=False, started=NOW)
+    assert found is Publication.FIRST
+
+
 @pytest.mark.parametrize(
     ("changes", "minutes", "expected"),
     [

@@ -44,11 +44,18 @@ def by_type(conditions: list[Condition]) -> dict[str, tuple[str, str]]:
 
 
 @pytest.mark.parametrize("patch", PATCHES)
-def test_a_patch_begins_with_tests_of_uid_and_phase(patch: JsonPatch) -> None:
-    assert patch[:2] == [
+def test_a_patch_begins_with_tests_of_uid_phase_and_run(patch: JsonPatch) -> None:
+    assert patch[:3] == [
         {"op": "test", "path": "/metadata/uid", "value": "uid-welcome"},
         {"op": "test", "path": "/status/phase", "value": "Pending"},
+        {"op": "test", "path": "/status/run", "value": 0},
     ]
+
+
+@pytest.mark.parametrize("patch", PATCHES)
+def test_a_patch_for_one_run_does_nothing_to_the_next(patch: JsonPatch) -> None:
+    with pytest.raises(ValueError, match="/status/run"):
+        patched(patch, run=1)
 
 
 def test_a_patch_of_a_retried_task_tests_that_it_still_waits_to_be_retried() -> None:

@@ -366,3 +366,13 @@ async def test_a_namespace_with_many_does_not_hold_up_another(world: World) -> N
     assert len(order) == 901
     assert order.index("small") < 300
     metrics.TASKS_DELETED.remove("elsewhere", "", "age")
+
+
+async def test_one_that_is_to_be_run_again_since_it_was_listed_is_kept(world: World) -> None:
+    world.add("again")
+    world.list()
+    body = world.cluster.find("Task", "again")
+    body["spec"]["rerun"] = 1
+    body["metadata"]["resourceVersion"] = str(world.version + 1)
+    await asyncio.sleep(1)
+    assert world.names == ["again"]

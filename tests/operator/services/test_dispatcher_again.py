@@ -365,3 +365,36 @@ async def test_what_runs_and_has_no_queue_is_not_told_so(world: World) -> None:
     world.open()
     await asyncio.sleep(1)
     assert world.rabbit.uids == ["uid-a"]
+
+
+async def test_a_rerun_is_published_as_one_before_the_end_of_the_last_run_was_seen(
+    world: World,
+) -> None:
+    """The end of a short run and its rerun may come as one event."""
+    world.open()
+    world.create("a", created=EARLIER)
+    await settle()
+    world.create("a", created=EARLIER, status={"run": 1})
+    await settle()
+    assert [(item.run, item.dispatches) for item in world.rabbit.sent] == [(0, 1), (1, 1)]
+
+
+async def test_a_rerun_that_an_earlier_operator_has_begun_is_published_after_an_announcement(
+    world: World,
+) -> None:
+    world.create("a", listed=True, created=EARLIER, status={"run": 1})
+    world.open(through=NOW)
+    await asyncio.sleep(60)
+    assert [(item.run, item.dispatches) for item in world.rabbit.sent] == [(1, 2)]
+
+
+async def test_a_held_rerun_does_not_set_back_what_the_next_operator_is_told(
+    world: World,
+) -> None:
+    world.open()
+    world.create("b")
+    await asyncio.sleep(LIST_SECONDS)
+    world.dispatcher.hold(KEY, "BrokerUnreachable", "away")
+    world.create("a", created=EARLIER, status={"run": 1})
+    await settle()
+    assert world.dispatcher.dispatched_through(KEY) == NOW - 10 * SECOND

@@ -278,3 +278,11 @@ async def test_the_end_abandons_what_is_under_way(world: World) -> None:
     await world.writer.stop()
     await asyncio.sleep(60)
     assert world.cluster.count("patch") == PARALLEL
+
+
+async def test_what_was_to_be_published_of_the_run_before_waits_no_longer(world: World) -> None:
+    world.status["run"] = 1
+    world.announce()
+    await asyncio.sleep(60)
+    assert (world.left, world.announced) == (1, [])
+    assert world.status["dispatches"] == 1
