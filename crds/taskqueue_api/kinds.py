@@ -55,9 +55,21 @@ TASK = Kind(
         # the moment there.
         Column("Finished", ".status.completionTime", priority=1),
         Column("TTL", ".spec.ttlAfterFinished", priority=1),
-        Column("Run", ".status.run", type="integer", priority=1),
-        # What the operator tells from it: a finished Task with a higher one is not to be deleted.
-        Column("Rerun", ".spec.rerun", type="integer", priority=1),
+        # The operator compares the two: a finished Task that is to be run again is not deleted.
+        Column(
+            "Run",
+            ".status.run",
+            type="integer",
+            priority=1,
+            description="The run that was started last.",
+        ),
+        Column(
+            "Rerun",
+            ".spec.rerun",
+            type="integer",
+            priority=1,
+            description="The run that is wanted.",
+        ),
         Column("Reason", '.status.conditions[?(@.type=="Dispatched")].reason', priority=1),
         Column("Error", ".status.error.message", priority=1),
     ],
