@@ -124,15 +124,15 @@ TASK = Kind(
             ".status.run",
             type="integer",
             priority=1,
-            description="How often it was started all over.",
+            description="The run that was started last.",
         ),
-        # What the operator tells from it: a finished Task with a higher one is not to be deleted.
+        # The operator compares the two: a finished Task that is to be run again is not deleted.
         Column(
             "Rerun",
             ".spec.rerun",
             type="integer",
             priority=1,
-            description="How often that was asked for.",
+            description="The run that is wanted.",
         ),
         Column(
             "Dispatch",
