@@ -232,7 +232,9 @@ def test_tasks_can_be_selected_by_queue_handler_and_phase(kubectl: Kubectl, stag
 @pytest.mark.parametrize(
     ("arguments", "columns"),
     [
-        pytest.param(["tasks"], "NAME QUEUE HANDLER STATUS PROGRESS ATTEMPTS DURATION AGE", id="tasks"),
+        pytest.param(
+            ["tasks"], "NAME QUEUE HANDLER STATUS PROGRESS ATTEMPTS DURATION AGE", id="tasks"
+        ),
         pytest.param(
             ["tqt", "-o", "wide"],
             "NAME QUEUE HANDLER STATUS PROGRESS ATTEMPTS DURATION AGE WORKER NEXT FINISHED TTL RUN "
