@@ -243,4 +243,4 @@ def test_columns_show_what_is_tried_again(kubectl: Kubectl, stage: Stage) -> Non
     name = stage.put(RETRYING)["metadata"]["name"]
     row = kubectl.run("get", "tqt", name, "-o", "wide", "--no-headers").split()
     assert row[:5] == [name, "nowhere", "echo", "Retrying", "2"]
-    assert row[-4:] == ["p", TIME, "KeyError", "'x'"]
+    assert row[-6:] == ["p", TIME, "0", "0", "KeyError", "'x'"]

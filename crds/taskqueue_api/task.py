@@ -97,6 +97,8 @@ Moment = Annotated[
             "type": "string",
             "format": "date-time",
             "maxLength": 40,
+            # Go takes an offset of 24 hours, Python does not.
+            "pattern": "([Zz]|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$",
             # What lies beyond cannot be meant, and the libraries that read it differ there.
             **rules(
                 Rule(

@@ -172,9 +172,15 @@ def _task_steps(scenario: Scenario, world: World, known: Known) -> Iterator[Step
     elif place is Place.AGAIN and known.until is not None and known.until <= world.now:
         due = replace(known, place=Place.WAITING, until=None)
         yield Step(f"{uid} may be published again", lambda: _put(world, due, known))
-    elif place is Place.OUT and not world.ready and is_overdue(known.task, to_datetime(world.now)):
+    elif place is Place.OUT and not world.ready and _is_overdue(world, known.task):
         again = replace(known, place=Place.AGAIN)
         yield Step(f"the message of {uid} is overdue", lambda: _put(world, again, known))
+
+
+def _is_overdue(world: World, task: WaitingTask) -> bool:
+    now = to_datetime(world.now)
+    # As if it had been published when it was due: the model keeps no other time.
+    return is_overdue(task, now, now - (task.due or task.created))
 
 
 def _decide(world: World, known: Known) -> Publication:

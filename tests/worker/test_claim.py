@@ -342,6 +342,7 @@ MINE = replace(RUNNING, worker=ME.to_status())
         pytest.param(replace(PENDING, phase="Cancelled"), False, id="ended as cancelled"),
         pytest.param(replace(MINE, phase="Failed"), False, id="given up"),
         pytest.param(RUNNING, False, id="taken over by another"),
+        pytest.param(replace(MINE, attempts=2), False, id="a later attempt runs here too"),
         pytest.param(replace(RETRYING, attempts=0), True, id="what another did before our attempt"),
     ],
 )

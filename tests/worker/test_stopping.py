@@ -197,3 +197,39 @@ async def test_a_hint_that_cannot_be_read_is_ignored_and_counted(body: bytes) ->
     assert (counter._value.get(), world.asked) == (before + 1, 0)
     world.go.set()
     await run
+
+
+async def test_two_runs_of_one_task_are_both_looked_at() -> None:
+    """A partition heals: its next attempt comes to the worker that still runs the one before."""
+    world = World()
+    first, second = world.start(), world.start()
+    await turns()
+    world.wanted = False
+    await world.running.hint(encode_hint(UID))
+    assert await first == await second == Cancelled()
+    assert world.asked == 2
+
+
+async def test_one_that_is_being_stopped_is_left_its_time_to_end() -> None:
+    world = World()
+    ending = asyncio.Event()
+
+    async def work() -> Outcome:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            await ending.wait()  # a second cancellation would end this, before the handler has
+            world.killed = True
+            raise
+        raise AssertionError
+
+    run = asyncio.create_task(world.running.run(UID, work(), world.is_wanted))
+    await turns()
+    world.wanted = False
+    for _ in range(3):
+        await world.running.hint(encode_hint(UID))
+        await turns()
+    assert (world.asked, run.done()) == (1, False)
+    ending.set()
+    assert await run == Cancelled()
+    assert world.killed

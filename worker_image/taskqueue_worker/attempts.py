@@ -198,7 +198,8 @@ class Attempts:
     def _retry(self, message: TaskMessage, attempt: Attempt, outcome: Outcome) -> Again | None:
         policy = self.policy_of(message.headers)
         again = decide_retry(outcome, attempt.number, policy, self._jitter)
-        if again is None or not is_late(message.headers, (self._now() + again.delay).timestamp()):
+        now = self._api.clock.now() or self._now().timestamp()
+        if again is None or not is_late(message.headers, now + again.delay.total_seconds()):
             return again
         _log.info("no other attempt: it would be too late", extra=fields_of(message))
         return None
@@ -251,6 +252,8 @@ class Attempts:
             answer = await self._write("concluded", message, patch)
             if isinstance(answer, Refused):
                 return None
+            if isinstance(answer, Gone):
+                return Settled(settle(None, message.uid, message.headers.run))
             view = statuses.concluded_view(view, verdict.outcome)
         put_back = isinstance(verdict, Concluded) and is_dead_letter(message.delivery.headers)
         return Settled(settle(view, message.uid, message.headers.run, put_back=put_back))

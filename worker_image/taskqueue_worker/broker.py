@@ -86,6 +86,8 @@ class Broker:
                 parameters = read_parameters(self._folder, self._client_name)
                 control = self._control(session.number)
                 await session.open(parameters, self._queue, self._prefetch, control)
+                if self._draining:
+                    await session.stop_consuming()
                 self._report_open()
                 opened()
                 reason = await session.lost

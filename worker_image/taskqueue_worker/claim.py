@@ -171,7 +171,7 @@ def is_wanted(view: TaskView | None, uid: TaskUid, run: int, attempt: int, me: I
     if view is None or view.uid != uid or view.run != run or view.cancel or view.concluded:
         return False
     another = view.worker.get("instance") not in (None, me.instance)
-    return not (another and view.attempts >= attempt)
+    return view.attempts <= attempt and not (another and view.attempts == attempt)
 
 
 def is_alive(view: TaskView, pod: Mapping[str, Any] | None, server_now: float) -> bool:

@@ -63,11 +63,14 @@ class Process:
     async def stop(self) -> None:
         """TERM, then KILL the whole group, and wait for its end."""
         self.kill(signal.SIGTERM)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_TERM_SECONDS):
-                await asyncio.shield(self.exited)
-        self.kill(signal.SIGKILL)
-        await self.exited
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_TERM_SECONDS):
+                    await asyncio.shield(self.exited)
+        finally:
+            # Also for who waits here no longer.
+            self.kill(signal.SIGKILL)
+        await asyncio.shield(self.exited)
 
 
 class Launcher:
@@ -135,7 +138,11 @@ class Launcher:
         except OSError as error:
             raise StartError(f"the launcher does not listen: {error}") from error
         self._processes[self._numbers] = process
-        process.pid = await process.started
+        try:
+            process.pid = await process.started
+        except asyncio.CancelledError:
+            process.kill(signal.SIGKILL)  # it may be starting: the launcher goes by our order
+            raise
         return process
 
     def explain_end(self, code: int) -> Failure:

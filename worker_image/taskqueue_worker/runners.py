@@ -195,9 +195,9 @@ class PythonRunner:
                 outcome = await answer
         except TimeoutError:
             outcome = timed_out(job)
-            await slot.process.stop()
+            await self._stop(slot)
         except asyncio.CancelledError:
-            await slot.process.stop()
+            await self._stop(slot)
             slot.close()
             raise
         if outcome is None:
@@ -212,6 +212,13 @@ class PythonRunner:
         """Close the idle slots, which end by that."""
         while self._idle:
             self._idle.pop().close()
+
+    async def _stop(self, slot: _Slot) -> None:
+        try:
+            await slot.process.stop()
+        except asyncio.CancelledError:
+            slot.close()
+            raise
 
     async def _take(self) -> _Slot:
         while self._idle:
@@ -290,6 +297,10 @@ class ExecRunner:
         ours = [pipes[0][1], pipes[1][0], pipes[2][0]]
         try:
             process = await self._launcher.launch(theirs, environment)
+        except asyncio.CancelledError:
+            for descriptor in ours:
+                os.close(descriptor)
+            raise
         except StartError as error:
             for descriptor in ours:
                 os.close(descriptor)

@@ -214,6 +214,8 @@ class Session:
         except TimeoutError:
             self._lose("no channel to publish on")
             raise BrokerError(self.lost.result()) from None
+        except AMQPError as error:  # the connection has just gone
+            raise BrokerError(_words(error)) from error
 
     def _publisher_closed(self, reason: str) -> None:
         """Take note that a publication was refused: an exchange is gone, say. The rest goes on."""

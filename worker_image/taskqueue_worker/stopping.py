@@ -24,8 +24,9 @@ SUSPECT_SECONDS = 60.0
 _SUSPECTS_MAX = 10_000
 
 
-@dataclass
+@dataclass(eq=False)
 class _Run:
+    uid: TaskUid
     work: asyncio.Task[Outcome]
     wanted: Callable[[], Awaitable[bool]]
     looked: float
@@ -37,7 +38,8 @@ class Running:
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
-        self._runs: dict[TaskUid, _Run] = {}
+        # One Task may be here twice for a moment: taken over by another, failed there and back.
+        self._runs: list[_Run] = []
         self._suspects: OrderedDict[TaskUid, float] = OrderedDict()
 
     async def run(
@@ -50,8 +52,8 @@ class Running:
 
         wanted: asks the API server whether it is still to be run here.
         """
-        run = _Run(asyncio.create_task(work), wanted, self._monotonic())
-        self._runs[uid] = run
+        run = _Run(uid, asyncio.create_task(work), wanted, self._monotonic())
+        self._runs.append(run)
         try:
             await asyncio.wait([run.work])
         except asyncio.CancelledError:
@@ -60,7 +62,7 @@ class Running:
             await asyncio.wait([run.work])
             raise
         finally:
-            del self._runs[uid]
+            self._runs.remove(run)
         if run.work.cancelled() and run.stopped:
             return Cancelled()
         return run.work.result()
@@ -85,19 +87,22 @@ class Running:
 
     async def look(self, uid: TaskUid) -> None:
         """Stop a Task that is to be run here no longer. Raises UnauthorizedError."""
-        run = self._runs.get(uid)
-        if run is None:
-            return
+        for run in [run for run in self._runs if run.uid == uid]:
+            await self._look(run)
+
+    async def _look(self, run: _Run) -> None:
+        if run.stopped:
+            return  # told twice, it would not be given the time to end
         run.looked = self._monotonic()
-        if not await run.wanted() and self._runs.get(uid) is run:
-            _log.info("stopped: it is to be run here no longer", extra={"uid": uid})
+        if not await run.wanted() and not (run.stopped or run.work.done()):
+            _log.info("stopped: it is to be run here no longer", extra={"uid": run.uid})
             run.stopped = True
             run.work.cancel()
 
     async def look_at_all(self) -> None:
         """Look at every Task: hints may have been lost. Raises UnauthorizedError."""
-        for uid in list(self._runs):
-            await self.look(uid)
+        for run in list(self._runs):
+            await self._look(run)
 
     async def watch(self, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
         """Look at each Task from time to time, for ever. Raises UnauthorizedError."""
@@ -106,6 +111,6 @@ class Running:
             now = self._monotonic()
             while self._suspects and next(iter(self._suspects.values())) + SUSPECT_SECONDS < now:
                 self._suspects.popitem(last=False)
-            for uid, run in list(self._runs.items()):
+            for run in list(self._runs):
                 if run.looked + LOOK_SECONDS <= now:
-                    await self.look(uid)
+                    await self._look(run)

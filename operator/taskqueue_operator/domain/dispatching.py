@@ -203,8 +203,9 @@ def decide_publication(
         clock. A Task created later was never published.
     """
     if not task.listed or task.created >= started:
-        # The worker whose attempt failed has published the next one.
-        return Publication.KNOWN if task.retrying and task.listed else Publication.FIRST
+        # The worker whose attempt failed has published the next one; who runs it has its message.
+        known = task.listed and (task.retrying or task.running)
+        return Publication.KNOWN if known else Publication.FIRST
     unsure = task.due is not None and delays_unsure
     # A Task that was started all over was published long after its creation.
     covered = dispatched_through is not None and task.created < dispatched_through
@@ -225,13 +226,14 @@ def decide_dispatched_through(
     return bound - DISPATCHED_THROUGH_MARGIN if bound else None
 
 
-def is_overdue(task: WaitingTask, now: datetime) -> bool:
+def is_overdue(task: WaitingTask, now: datetime, waited: timedelta) -> bool:
     """Return whether a Task waits for so long that its message is taken for lost.
 
-    Twice as late after each publication: it may also wait behind long work.
+    waited: since it was seen, or published last. Twice as long after each publication: it may
+        also wait behind long work.
     """
     patience: timedelta = OVERDUE * 2 ** min(task.dispatches - 1, 20)
-    return not task.running and (task.due or task.created) + patience < now
+    return not task.running and (task.due or task.created) + OVERDUE < now and waited > patience
 
 
 def remaining_delay(task: WaitingTask, now: datetime) -> timedelta:

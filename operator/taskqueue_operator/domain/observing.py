@@ -15,7 +15,9 @@ class Course(Enum):
     CANCEL = "cancel"
     """It waits, and is to be run no more."""
     STOP = "stop"
-    """It was seen running, and is to be stopped if it still runs."""
+    """It is run, and to be stopped; as KEEP until then."""
+    LOOK = "look"
+    """It was seen running and is not seen any more: finished, or to be stopped."""
     KEEP = "keep"
     """It is run, and to be published again should its queue be lost, and its worker too."""
     FORGET = "forget"
@@ -31,7 +33,9 @@ def decide_course(event_type: str | None, body: Mapping[str, Any]) -> Course:
     phase = body.get("status", {}).get("phase", "Pending")
     gone = event_type == "DELETED" or "deletionTimestamp" in body["metadata"]
     if phase == "Running":
-        return Course.STOP if gone or body["spec"].get("cancel") else Course.KEEP
+        if gone:
+            return Course.LOOK
+        return Course.STOP if body["spec"].get("cancel") else Course.KEEP
     if gone or phase not in WAITING_PHASES:
         return Course.FORGET
     return Course.CANCEL if body["spec"].get("cancel") else Course.PUBLISH

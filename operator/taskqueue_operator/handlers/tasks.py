@@ -27,11 +27,11 @@ def register(
         counts.changed(metadata["namespace"])
         # Kopf lists first: events of that list have no type.
         course = decide_course(event["type"], body)
-        if course in (Course.PUBLISH, Course.KEEP):
+        if course in (Course.PUBLISH, Course.KEEP, Course.STOP):
             dispatcher.task_seen(body, listed=event["type"] is None)
         elif course is Course.CANCEL:
             dispatcher.cancel(body)
         else:
             dispatcher.task_left(uid)
-        if course in (Course.CANCEL, Course.STOP):
+        if course in (Course.CANCEL, Course.STOP, Course.LOOK):
             hints.send(queue, uid)

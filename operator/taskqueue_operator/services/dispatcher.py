@@ -10,14 +10,13 @@ import heapq
 import logging
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from taskqueue_api.messages import TaskUid
 from taskqueue_operator import metrics
 from taskqueue_operator.domain.dispatching import (
     DEADLINE_MARGIN,
-    OVERDUE,
     QueueKey,
     decide_dispatched_through,
     decide_late,
@@ -30,6 +29,8 @@ from taskqueue_operator.services.task_writer import TaskWriter
 
 CONFIRM_SECONDS = 30.0
 """A queue that confirms nothing for so long has no leader; its channel is given up."""
+
+DEADLINES_SPARE = 1000
 
 LIST_SECONDS = 30.0
 """A list has ended when nothing of it came for so long. It comes in chunks by name, so that until
@@ -81,9 +82,9 @@ class Dispatcher:
         if listed:
             self._listed_at = now
         task = read_task(body, listed=listed)
-        if uid in self._queue_of:
-            known = self._lanes[self._queue_of[uid]].entries[uid].task
-            if known.stage == task.stage:
+        before = self._lanes[self._queue_of[uid]].entries[uid] if uid in self._queue_of else None
+        if before is not None:
+            if before.task.stage == task.stage:
                 return
             self.task_left(uid)
         lane = self._lane(task.queue)
@@ -92,10 +93,13 @@ class Dispatcher:
         self._queue_of[uid] = lane.key
         entry = Entry(task, Place.WAITING, now)
         lane.entries[uid] = entry
-        if task.deadline is not None:
-            heapq.heappush(self._deadlines, (task.deadline, uid))
-        # Who runs it has its message, and publishes that of the next attempt.
-        if task.running or (task.retrying and not listed):
+        if task.deadline is not None and (before is None or before.task.deadline is None):
+            self._note_deadline(task.deadline, uid)
+        if task.running and before is not None and before.again:
+            # Its message was lost, and it was started all the same: by one that is lost as well.
+            self._publishing.again(lane, entry)
+        elif (task.running or task.retrying) and not listed:
+            # Who runs it has its message, and publishes that of the next attempt.
             self._publishing.out(entry)
         else:
             self._publishing.wait(lane, entry)
@@ -107,6 +111,13 @@ class Dispatcher:
             lane = self._lanes.get(self._queue_of[uid]) if uid in self._queue_of else None
             if lane is not None:
                 self._fail_late(lane, lane.entries[uid])
+
+    def _note_deadline(self, deadline: datetime, uid: TaskUid) -> None:
+        heapq.heappush(self._deadlines, (deadline, uid))
+        if len(self._deadlines) > 2 * len(self._queue_of) + DEADLINES_SPARE:
+            # Most are of Tasks that have finished.
+            self._deadlines = [one for one in self._deadlines if one[1] in self._queue_of]
+            heapq.heapify(self._deadlines)
 
     def _fail_late(self, lane: Lane, entry: Entry) -> None:
         refusal = decide_late(entry.task)
@@ -199,11 +210,11 @@ class Dispatcher:
 
     def sweep(self, key: QueueKey) -> None:
         """Publish again what should have been taken long ago: its queue is empty."""
-        now, seen = self._now(), asyncio.get_running_loop().time() - OVERDUE.total_seconds()
+        now, moment = self._now(), asyncio.get_running_loop().time()
         self._lost(
             key,
             "a message due long ago",
-            lambda entry: entry.since < seen and is_overdue(entry.task, now),
+            lambda one: is_overdue(one.task, now, timedelta(seconds=moment - one.since)),
         )
 
     def _lost(self, key: QueueKey, what: str, concerns: Callable[[Entry], bool]) -> None:

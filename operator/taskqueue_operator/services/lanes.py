@@ -26,7 +26,7 @@ class Place(Enum):
 
 @dataclass
 class Entry:
-    """What is remembered of a Task that waits.
+    """What is remembered of a Task that waits or runs.
 
     task: without its payload once it is out.
     since: loop time of when it was seen, or last given back to be published.
@@ -35,6 +35,12 @@ class Entry:
     task: WaitingTask
     place: Place
     since: float
+
+    @property
+    def again(self) -> bool:
+        """Whether its message is lost or unsure, and a second one not yet published."""
+        second = self.place in (Place.WAITING, Place.READING) and self.task.dispatches > 1
+        return self.place is Place.AGAIN or second
 
 
 class Flight(NamedTuple):
@@ -90,7 +96,8 @@ class Lane:
         fall back behind it, and does not cover them anyway.
         """
         unconfirmed = [one.task for one in self.entries.values() if one.place is not Place.OUT]
-        return min((task.created for task in unconfirmed if task.run == 0), default=None)
+        waiting = (task for task in unconfirmed if task.run == 0 and not task.running)
+        return min((task.created for task in waiting), default=None)
 
 
 def missing_queue(key: QueueKey) -> Gate:

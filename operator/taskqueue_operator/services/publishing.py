@@ -164,7 +164,7 @@ class Publishing:
 
     def _was_read(self, lane: Lane, entry: Entry, task: WaitingTask | None) -> None:
         lane.reading.discard(entry.task.uid)
-        if lane.entries.get(entry.task.uid) is not entry:
+        if lane.entries.get(entry.task.uid) is not entry or entry.place is not Place.READING:
             return  # it waits for another attempt by now, or for none
         if task is None:
             self._on_left(entry.task.uid)

@@ -238,9 +238,8 @@ class TaskWriter:
 
     async def _refuse(self, task: WaitingTask, refusal: Refusal) -> None:
         async def fail() -> bool:
-            try:
-                body = await self._write(task, patch_refused(task, refusal, datetime.now(UTC)))
-            except (ConflictError, NotFoundError, NamespaceTerminatingError):
+            body = await self._end(task, patch_refused(task, refusal, datetime.now(UTC)))
+            if body is None:
                 return False
             try:
                 await self._cluster.post_event(
@@ -255,14 +254,25 @@ class TaskWriter:
 
     async def _cancel(self, task: WaitingTask) -> None:
         async def end() -> bool:
-            try:
-                await self._write(task, patch_cancelled(task, datetime.now(UTC)))
-            except (ConflictError, NotFoundError, NamespaceTerminatingError):
-                return False
-            return True
+            return await self._end(task, patch_cancelled(task, datetime.now(UTC))) is not None
 
         if await self._insist(task, end, always=True):
             logger.info("cancelled before it was started", extra=_fields(task))
+
+    async def _end(self, task: WaitingTask, patch: JsonPatch) -> dict[str, Any] | None:
+        """Write the end of a Task that waits; None: it waits no longer."""
+        try:
+            return await self._write(task, patch)
+        except ConflictError:
+            # A test of the patch failed, or the API server gave up among many writers.
+            try:
+                if await self._read(task) is None:
+                    return None
+            except (NotFoundError, NamespaceTerminatingError):
+                return None
+            raise
+        except (NotFoundError, NamespaceTerminatingError):
+            return None
 
     async def _insist(
         self, task: WaitingTask, action: Callable[[], Awaitable[T]], *, always: bool = False

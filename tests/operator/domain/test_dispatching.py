@@ -105,12 +105,21 @@ def test_a_rerun_that_begins_before_our_eyes_is_published_for_the_first_time() -
         pytest.param({"due": None, "created": NOW}, 1.9, False, id="due at once"),
         pytest.param({"due": None, "created": NOW}, 2.1, True, id="due at once, and late"),
         pytest.param({"phase": "Pending", "attempt": 1}, 2.1, True, id="its first attempt"),
+        pytest.param({"phase": "Running"}, 10, False, id="a worker has it"),
     ],
 )
 def test_is_overdue(changes: dict[str, Any], minutes: float, expected: bool) -> None:
     base = {"phase": "Retrying", "attempt": 2, "due": NOW, "dispatches": 1}
     task = build_waiting(**(base | changes))
-    assert is_overdue(task, NOW + timedelta(minutes=minutes)) is expected
+    late = timedelta(minutes=minutes)
+    assert is_overdue(task, NOW + late, late) is expected
+
+
+def test_what_was_published_lately_is_not_overdue_however_old_it_is() -> None:
+    task = build_waiting(created=NOW, dispatches=2)
+    day, minute = timedelta(days=1), timedelta(minutes=1)
+    assert not is_overdue(task, NOW + day, 3.9 * minute)
+    assert is_overdue(task, NOW + day, 4.1 * minute)
 
 
 @pytest.mark.parametrize(

@@ -25,10 +25,10 @@ DELETED = {"deletionTimestamp": "2026-01-02T12:00:00Z"}
         ),
         pytest.param("MODIFIED", {"phase": "Running"}, True, {}, Course.STOP, id="cancelled"),
         pytest.param(
-            "DELETED", {"phase": "Running"}, False, {}, Course.STOP, id="finished or deleted"
+            "DELETED", {"phase": "Running"}, False, {}, Course.LOOK, id="finished or deleted"
         ),
         pytest.param(
-            "MODIFIED", {"phase": "Running"}, False, DELETED, Course.STOP, id="being deleted"
+            "MODIFIED", {"phase": "Running"}, False, DELETED, Course.LOOK, id="being deleted"
         ),
         pytest.param("DELETED", {}, False, {}, Course.FORGET, id="finished in no time, or deleted"),
         pytest.param("MODIFIED", {}, False, DELETED, Course.FORGET, id="being deleted, not begun"),

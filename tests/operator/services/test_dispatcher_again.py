@@ -398,3 +398,31 @@ async def test_a_held_rerun_does_not_set_back_what_the_next_operator_is_told(
     world.create("a", created=EARLIER, status={"run": 1})
     await settle()
     assert world.dispatcher.dispatched_through(KEY) == NOW - 10 * SECOND
+
+
+async def test_what_runs_is_unsure_to_the_next_operator_like_what_waits(world: World) -> None:
+    """The one before may have found its queue gone, and died before it could make up for it."""
+    world.create("sure", status=RUNNING, listed=True, created=EARLIER)
+    world.create("unsure", status=RUNNING, listed=True, created=NOW - SECOND)
+    world.create("young", status=RUNNING, listed=True, created=NOW + SECOND)
+    world.open(through=NOW - 10 * SECOND)
+    await asyncio.sleep(60)
+    assert [(item.uid, item.dispatches) for item in world.rabbit.sent] == [("uid-unsure", 2)]
+
+
+async def test_what_is_started_after_its_message_was_lost_is_published_all_the_same(
+    world: World,
+) -> None:
+    world.open()
+    world.create("a")
+    await settle()
+    world.dispatcher.queue_lost(KEY)
+    await settle()
+    # Whoever started it unsaid says so now, and may be lost later.
+    body = world.cluster.find("Task", "a")
+    body["status"] |= {**RUNNING, "attempts": 1}
+    world.dispatcher.task_seen(body, listed=False)
+    await asyncio.sleep(60)
+    assert [item.uid for item in world.rabbit.sent] == ["uid-a", "uid-a"]
+    assert world.rabbit.sent[1].dispatches == world.status("a")["dispatches"]
+    assert world.status("a")["phase"] == "Running"

@@ -9,6 +9,7 @@ import pytest
 from taskqueue_api.conditions import rfc3339
 from taskqueue_api.names import NOT_BEFORE_MAX
 from taskqueue_operator.domain.dispatching import DEADLINE_MARGIN
+from taskqueue_operator.errors import ConflictError
 from tests.operator.builders import NOW
 from tests.operator.clock import settle
 from tests.operator.services.dispatching import SECOND, World
@@ -150,3 +151,26 @@ async def test_one_for_later_that_is_lost_is_published_again(world: World) -> No
     await asyncio.sleep(11)
     await settle()
     assert [item.uid for item in world.rabbit.sent] == ["uid-a", "uid-b", "uid-a"]
+
+
+async def test_deadlines_of_finished_tasks_are_forgotten(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("taskqueue_operator.services.dispatcher.DEADLINES_SPARE", 10)
+    world.create("stays", spec={"deadline": rfc3339(SOON)})
+    for number in range(50):
+        world.create(f"t{number}", spec={"deadline": rfc3339(SOON)})
+        world.leave(f"t{number}")
+    assert len(world.dispatcher._deadlines) <= 15
+    world.now = SOON + DEADLINE_MARGIN + SECOND
+    world.dispatcher.fail_late()
+    await settle()
+    assert world.status("stays")["phase"] == "Failed"
+
+
+async def test_a_write_that_the_api_server_gave_up_is_tried_again(world: World) -> None:
+    world.create("a")
+    world.cluster.faults["patch"] = [ConflictError(409, "too many writers")]
+    world.dispatcher.cancel(world.cluster.find("Task", "a"))
+    await asyncio.sleep(5)
+    assert world.status("a")["phase"] == "Cancelled"
