@@ -116,11 +116,18 @@ class FakeAttempts:
         self.shown: list[Progress] = []
         self.released: list[Claimed] = []
         self.suspected: list[bool] = []
+        self.unheard: list[bool] = []
         self.wanted = True
         self.answers = asyncio.Event()
         self.answers.set()
 
-    async def claim(self, message: TaskMessage, *, suspect: bool = False) -> Claim:
+    def server_now(self) -> float | None:
+        return None
+
+    async def claim(
+        self, message: TaskMessage, *, suspect: bool = False, unheard: bool = False
+    ) -> Claim:
+        self.unheard.append(unheard)
         self.suspected.append(suspect)
         await self.answers.wait()
         if self.claims:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import deque
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -233,3 +234,18 @@ async def test_one_that_is_being_stopped_is_left_its_time_to_end() -> None:
     ending.set()
     assert await run == Cancelled()
     assert world.killed
+
+
+def test_what_was_created_before_hints_were_heard_may_have_been_cancelled() -> None:
+    created = datetime(2026, 1, 1, tzinfo=UTC)
+    now = created.timestamp()
+    running = Running()
+    assert not running.has_heard_all(created, now)
+    running.hear(hearing=True)
+    # Times of creation are cut to seconds: the same second may be before.
+    assert not running.has_heard_all(created, now)
+    assert running.has_heard_all(created + timedelta(seconds=1), now + 1)
+    running.hear(hearing=False)
+    assert not running.has_heard_all(created + timedelta(seconds=2), now + 2)
+    running.hear(hearing=True)
+    assert not running.has_heard_all(created + timedelta(seconds=2), None)

@@ -66,6 +66,11 @@ async def test_a_failing_task_publishes_its_next_attempt_and_is_then_acknowledge
     api.clock.observe("Thu, 01 Jan 2026 00:00:00 GMT")
     before = retries()
     async with running(Bench(attempts=attempts_of(api, FIXED))) as bench:
+        bench.worker.opened()
+        await asyncio.sleep(0)
+        # The first look at the clock, a second before the Task is created.
+        created = datetime.fromtimestamp((api.clock.now() or 0) - 1, UTC)
+        bench.worker._running.has_heard_all(created, created.timestamp())
         bench.deliver(1, headers=fresh_headers(api))
         await bench.settled()
     (sent,) = bench.broker.published

@@ -88,17 +88,24 @@ class Attempts:
         self._always = always
         self._live: set[tuple[TaskUid, int, int]] = set()
 
-    async def claim(self, message: TaskMessage, *, suspect: bool = False) -> Claim:
+    def server_now(self) -> float | None:
+        """Return the API server's time in seconds since 1970; None: unknown."""
+        return self._api.clock.now()
+
+    async def claim(
+        self, message: TaskMessage, *, suspect: bool = False, unheard: bool = False
+    ) -> Claim:
         """Return whether a message's Task is ours to start. Raises UnauthorizedError.
 
         What is claimed counts as running here until it is finished or released.
-        suspect: whether the operator hinted at the Task.
+        suspect: whether the operator hinted at the Task. unheard: whether it may have.
         """
         delivery = message.delivery
         path = choose_path(
             message.headers,
             redelivered=delivery.redelivered or is_dead_letter(delivery.headers),
-            server_now=self._api.clock.now(),
+            # Without the time nothing is fresh, and the Task is read.
+            server_now=None if unheard else self.server_now(),
             suspect=suspect,
             always=self._always,
         )

@@ -10,6 +10,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from taskqueue_api.messages import TaskUid, parse_hint
@@ -41,6 +42,8 @@ class Running:
         # One Task may be here twice for a moment: taken over by another, failed there and back.
         self._runs: list[_Run] = []
         self._suspects: OrderedDict[TaskUid, float] = OrderedDict()
+        self._hearing = False
+        self._hears_since: float | None = None
 
     async def run(
         self,
@@ -66,6 +69,19 @@ class Running:
         if run.work.cancelled() and run.stopped:
             return Cancelled()
         return run.work.result()
+
+    def hear(self, *, hearing: bool) -> None:
+        """Take note that hints are heard from now on, or no longer."""
+        self._hearing, self._hears_since = hearing, None
+
+    def has_heard_all(self, created: datetime, server_now: float | None) -> bool:
+        """Return whether hints were heard all the time since a Task was created.
+
+        A Task that is older than that may have been cancelled before we listened.
+        """
+        if self._hearing and self._hears_since is None:
+            self._hears_since = server_now
+        return self._hears_since is not None and created.timestamp() > self._hears_since
 
     def is_suspect(self, uid: TaskUid) -> bool:
         """Return whether a Task has to be looked up before it is started."""

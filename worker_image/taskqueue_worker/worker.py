@@ -125,6 +125,7 @@ class Worker:
         """Forget what a lost connection had brought, but for what is being run."""
         _log.debug("session %d is over", session)
         metrics.RECONNECTS.inc()
+        self._running.hear(hearing=False)
         self._inflight.lose(self._broker.is_current)
 
     def hint(self, body: bytes) -> None:
@@ -133,6 +134,7 @@ class Worker:
 
     def opened(self) -> None:
         """Take note that hints are heard from now on; some may have been missed."""
+        self._running.hear(hearing=True)
         self._spawn(self._running.look_at_all())
 
     async def run(self) -> None:
@@ -206,7 +208,9 @@ class Worker:
 
     async def _run_task(self, entry: Entry, message: TaskMessage) -> None:
         suspect = self._running.is_suspect(message.uid)
-        claim = await self._attempts.claim(message, suspect=suspect)
+        now = self._attempts.server_now()
+        unheard = not self._running.has_heard_all(message.headers.created, now)
+        claim = await self._attempts.claim(message, suspect=suspect, unheard=unheard)
         if entry.state is State.FORGOTTEN:  # given back meanwhile
             if isinstance(claim, Claimed):
                 self._attempts.release(claim)
