@@ -26,7 +26,7 @@ demo-down: $(READY) ## Take the demo and its cluster down
 
 test: lint images ## Run lint, types, unit tests and the e2e suite on a real cluster
 	@echo "== unit tests"
-	@$(BIN)/python -m pytest tests --numprocesses 2
+	@$(BIN)/python -m pytest tests
 	@$(E2E)
 
 test-fast: $(READY) ## Run the unit tests alone: seconds, no cluster

@@ -211,13 +211,9 @@ async def test_a_failure_has_the_last_lines_of_standard_error(script: str, error
     assert 2000 < len(outcome.log) <= 2048
 
 
-async def test_one_that_got_away_with_standard_error_holds_nothing_up(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # For ever, as far as this test is concerned.
-    monkeypatch.setattr("taskqueue_worker.runners._EXIT_SECONDS", 3600)
+async def test_one_that_got_away_with_standard_error_holds_nothing_up(tmp_path: Path) -> None:
     file = tmp_path / "pid"
-    # Without the other two: those would be waited for.
+    # Without the other two: they would be waited for, for two seconds.
     script = f"setsid sleep 60 >/dev/null & echo $! > {file}; echo bad >&2; exit 1"
     outcome = await run(script)
     assert isinstance(outcome, Failure)
