@@ -33,6 +33,8 @@ from taskqueue_operator.errors import ClusterError, ConflictError, LeaseLostErro
 
 API_VERSION = "coordination.k8s.io/v1"
 LOOK_SECONDS = 1.0
+SHORTEST_SECONDS = 0.05
+"""What is left of a wait may be less than the clock can tell: that would be a busy loop."""
 REQUEST_SECONDS = 3.0
 RELEASE_SECONDS = 5.0
 
@@ -88,7 +90,8 @@ class Lease:
             if self.leads():
                 return True
             with suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), min(wait, LOOK_SECONDS))
+                pause = max(SHORTEST_SECONDS, min(wait, LOOK_SECONDS))
+                await asyncio.wait_for(stop.wait(), pause)
         return False
 
     async def keep(self) -> None:
