@@ -60,14 +60,13 @@ class LeaseClient(ClusterClient):
     """One operator's way to the server.
 
     trips: how its next requests fare; when there are no more, all goes at once.
-    down: nothing arrives. asked: how many requests were made.
+    down: nothing arrives.
     """
 
     def __init__(self, server: LeaseServer) -> None:
         self.server = server
         self.trips: list[Trip] = []
         self.down = False
-        self.asked = 0
 
     async def close(self) -> None:
         """There is no connection to close."""
@@ -87,7 +86,6 @@ class LeaseClient(ClusterClient):
         return copy.deepcopy(self.server.body)
 
     async def _travel(self, act: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        self.asked += 1
         trip = self.trips.pop(0) if self.trips else Trip()
         if self.down:
             raise ClusterUnavailableError(0, "the API server cannot be reached")
