@@ -1,5 +1,7 @@
 """With `claim: Always` a Task is shown as Running before its handler starts."""
 
+from itertools import count
+
 import pytest
 
 from e2e.api import Object
@@ -22,13 +24,22 @@ def counted(pod: Object) -> dict[str, int]:
     return {name: int(read_metric(text, metric) or 0) for name, metric in METRICS.items()}
 
 
+def run_unread(space: Space, pod: Object, name: str) -> int:
+    """Run a Task. Return how many the worker has run; 0 while it reads each before its start."""
+    space.apply(task(name, "short", "record"))
+    space.wait_task(name, "Succeeded")
+    counts = counted(pod)
+    return counts["finished"] if counts["fresh"] else 0
+
+
 def test_a_change_of_claim_reaches_the_workers(space: Space) -> None:
     space.apply(space.scenario_queue("short"))
     space.wait_queue("short")
     (before,) = space.pods("short")
-    space.apply(task("adaptive", "short", "record"))
-    space.wait_task("adaptive", "Succeeded")
-    assert counted(before) == {"fresh": 1, "careful": 0, "running": 0, "finished": 1}
+    names = (f"adaptive-{number}" for number in count())
+    # Tasks that are as young as the worker are read first: it may not have heard of their end.
+    ran = space.wait("a Task is started unread", lambda: run_unread(space, before, next(names)))
+    assert counted(before) == {"fresh": 1, "careful": 0, "running": 0, "finished": ran}
     generation = space.edit_queue("short", workers={"claim": "Always"})
     space.wait_queue("short", generation=generation)
     space.wait("there is another pod", lambda: name_of(space.pods("short")[0]) != name_of(before))
@@ -36,7 +47,8 @@ def test_a_change_of_claim_reaches_the_workers(space: Space) -> None:
     space.apply(task("always", "short", "record"))
     space.wait_task("always", "Succeeded")
     assert counted(after) == {"fresh": 0, "careful": 1, "running": 1, "finished": 1}
-    assert count_runs(space.runs()) == {"adaptive": 1, "always": 1}
+    adaptive = {f"adaptive-{number}": 1 for number in range(ran)}
+    assert count_runs(space.runs()) == adaptive | {"always": 1}
 
 
 def test_no_attempt_is_started_twice_when_its_worker_is_killed_at_once(space: Space) -> None:

@@ -237,15 +237,21 @@ async def test_one_that_is_being_stopped_is_left_its_time_to_end() -> None:
 
 
 def test_what_was_created_before_hints_were_heard_may_have_been_cancelled() -> None:
-    created = datetime(2026, 1, 1, tzinfo=UTC)
-    now = created.timestamp()
-    running = Running()
-    assert not running.has_heard_all(created, now)
-    running.hear(hearing=True)
-    # Times of creation are cut to seconds: the same second may be before.
-    assert not running.has_heard_all(created, now)
-    assert running.has_heard_all(created + timedelta(seconds=1), now + 1)
+    clock = [100.0]
+    running = Running(lambda: clock[0])
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+
+    def heard(created: float, now: float) -> bool:
+        """Ask by seconds after the start."""
+        clock[0] = 100.0 + now
+        return running.has_heard_all(start + timedelta(seconds=created), start.timestamp() + now)
+
+    assert not heard(5, 5)
+    running.hear(hearing=True)  # at second 5
+    # Two seconds are left to what is not known of the API server's clock.
+    assert [heard(created, 60) for created in (1, 5, 7, 8, 60)] == [False, False, False, True, True]
+    assert not running.has_heard_all(start + timedelta(seconds=60), None)
     running.hear(hearing=False)
-    assert not running.has_heard_all(created + timedelta(seconds=2), now + 2)
-    running.hear(hearing=True)
-    assert not running.has_heard_all(created + timedelta(seconds=2), None)
+    assert not heard(60, 60)
+    running.hear(hearing=True)  # at second 60
+    assert [heard(created, 70) for created in (8, 60, 63)] == [False, False, True]

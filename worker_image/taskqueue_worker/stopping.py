@@ -22,6 +22,8 @@ _log = logging.getLogger(__name__)
 LOOK_SECONDS = 30.0
 SUSPECT_SECONDS = 60.0
 """Longer than a Task counts as fresh: until then its message may come without being looked up."""
+_CLOCK_SECONDS = 2.0
+"""The estimate of the API server's time may be behind by this: its answers tell whole seconds."""
 _SUSPECTS_MAX = 10_000
 
 
@@ -42,7 +44,6 @@ class Running:
         # One Task may be here twice for a moment: taken over by another, failed there and back.
         self._runs: list[_Run] = []
         self._suspects: OrderedDict[TaskUid, float] = OrderedDict()
-        self._hearing = False
         self._hears_since: float | None = None
 
     async def run(
@@ -72,16 +73,18 @@ class Running:
 
     def hear(self, *, hearing: bool) -> None:
         """Take note that hints are heard from now on, or no longer."""
-        self._hearing, self._hears_since = hearing, None
+        self._hears_since = self._monotonic() if hearing else None
 
     def has_heard_all(self, created: datetime, server_now: float | None) -> bool:
         """Return whether hints were heard all the time since a Task was created.
 
         A Task that is older than that may have been cancelled before we listened.
+        server_now: the API server's time in seconds since 1970; None: unknown.
         """
-        if self._hearing and self._hears_since is None:
-            self._hears_since = server_now
-        return self._hears_since is not None and created.timestamp() > self._hears_since
+        if self._hears_since is None or server_now is None:
+            return False
+        since = server_now - (self._monotonic() - self._hears_since)
+        return created.timestamp() > since + _CLOCK_SECONDS
 
     def is_suspect(self, uid: TaskUid) -> bool:
         """Return whether a Task has to be looked up before it is started."""
