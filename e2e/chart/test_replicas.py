@@ -59,6 +59,10 @@ def test_the_lease_is_the_release_s_own_and_no_other_may_be_changed(
 ) -> None:
     objects = render(*settings)
     name = SERVICE_ACCOUNT["name"]
+    (lease,) = of_kind(objects, "Lease")
+    assert lease["metadata"]["name"] == name
+    assert lease["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
+    assert not lease["spec"]  # nobody holds it
     environment = operator_environment(objects)
     assert environment["TASKQUEUE_LEASE_NAMESPACE"] == RELEASE_NAMESPACE
     assert environment["TASKQUEUE_LEASE_NAME"] == name
