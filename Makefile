@@ -5,11 +5,15 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-# First what can run side by side, then what breaks things that all namespaces share.
+# First what can run side by side, then what breaks things that all namespaces share, then what
+# ends operators: each has its own, while the one of all namespaces is off.
+SIDE_BY_SIDE := --numprocesses 5 --dist worksteal
 E2E := echo "== end-to-end tests, side by side" \
-	&& $(BIN)/python -m pytest e2e -m "not disruptive" --numprocesses 5 --dist worksteal \
+	&& $(BIN)/python -m pytest e2e -m "not disruptive and not own_operator" $(SIDE_BY_SIDE) \
 	&& echo "== end-to-end tests that break what others need" \
-	&& $(BIN)/python -m pytest e2e -m disruptive
+	&& $(BIN)/python -m pytest e2e -m disruptive \
+	&& echo "== end-to-end tests that end their operator, side by side" \
+	&& $(BIN)/python -m pytest e2e -m own_operator $(SIDE_BY_SIDE)
 GENERATED := crds charts/taskqueue-operator/files/crds docs/reference.md
 
 .DEFAULT_GOAL := help
@@ -24,7 +28,9 @@ demo: $(READY) ## Bring up a cluster, install everything, run the example Tasks 
 demo-down: $(READY) ## Take the demo and its cluster down
 	@$(BIN)/python -m e2e.demo down
 
-test: lint images ## Run lint, types, unit tests and the e2e suite on a real cluster
+test: $(READY) ## Run lint, types, unit tests and the e2e suite on a real cluster
+	@# The cluster mostly waits while it starts.
+	@$(MAKE) --no-print-directory --jobs=2 lint images
 	@echo "== unit tests"
 	@$(BIN)/python -m pytest tests
 	@$(E2E)

@@ -1,6 +1,7 @@
 """What the end-to-end tests share: a cluster, the installed release, a namespace for each.
 
-Tests run beside each other in several processes, but for those marked `disruptive`.
+Tests run beside each other in several processes, but for those marked `disruptive`. Those marked
+`own_operator` come last: the operator that serves all namespaces is off then.
 """
 
 import fcntl
@@ -8,10 +9,12 @@ import os
 import re
 import uuid
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import cast
 
 import pytest
 
+from e2e import own_release
 from e2e.api import Api
 from e2e.demo import SYSTEM_NAMESPACE, image_builds, install_chart, run_node
 from e2e.kubectl import Helm, Kubectl
@@ -32,9 +35,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     It is of the test alone: the first one's fixtures bring up everything, and have timeouts too.
     """
+    items.sort(key=is_last)
     for item in items:
         if item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(TEST_SECONDS, func_only=True))
+
+
+def is_last(item: pytest.Item) -> bool:
+    """Return whether a test runs without the operator that serves all namespaces."""
+    return item.get_closest_marker("own_operator") is not None
 
 
 def run_once(folders: pytest.TempPathFactory, name: str, action: Callable[[], None]) -> None:
@@ -106,9 +115,19 @@ def system(release: Api) -> System:
 
 
 @pytest.fixture(scope="session")
-def recorder(system: System) -> Iterator[Recorder]:
+def retired(release: Api, tmp_path_factory: pytest.TempPathFactory) -> System:
+    """Give the release without its operator: whoever needs it later installs the chart anew."""
+    kubectl = Kubectl(SYSTEM_NAMESPACE)
+    kubectl.wait_rollout(f"statefulset/{RABBITMQ}", timeout_seconds=_ROLLOUT_SECONDS)
+    system = System(release, rabbit_of_release(release))
+    run_once(tmp_path_factory, "retired", partial(system.scale_operator, 0))
+    return system
+
+
+@pytest.fixture(scope="session")
+def recorder(release: Api) -> Iterator[Recorder]:  # noqa: ARG001 - it gives the image
     """Give the pod that handlers tell of their runs."""
-    kubectl = system.kubectl.in_namespace(f"recorder-{uuid.uuid4().hex[:6]}")
+    kubectl = Kubectl(f"recorder-{uuid.uuid4().hex[:6]}")
     yield start_recorder(kubectl)
     kubectl.run("delete", "namespace", kubectl.namespace, "--wait=false")
 
@@ -134,12 +153,21 @@ def make_space(
 
 
 @pytest.fixture
-def space(system: System, recorder: Recorder, request: pytest.FixtureRequest) -> Iterator[Space]:
-    """Give a namespace of the test's own."""
-    name = re.sub(r"[^a-z]+", "-", request.node.name.removeprefix("test_").lower())
-    created = Space(f"t-{name[:24].strip('-')}-{uuid.uuid4().hex[:6]}", system, recorder)
+def space(recorder: Recorder, request: pytest.FixtureRequest) -> Iterator[Space]:
+    """Give a namespace of the test's own, with an operator of its own where it is so marked."""
+    test = re.sub(r"[^a-z]+", "-", request.node.name.removeprefix("test_").lower())
+    name = f"t-{test[:24].strip('-')}-{uuid.uuid4().hex[:6]}"
+    own = is_last(request.node)
+    system: System = request.getfixturevalue("retired" if own else "system")
+    if own:
+        system = System(system.api, system.rabbit.at(name), name)
+    created = Space(name, system, recorder)
     created.create()
+    if own:
+        own_release.set_up(created)
     yield created
+    if own:
+        own_release.tear_down(created)
     remove(created)
 
 

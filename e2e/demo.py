@@ -102,10 +102,12 @@ def image_builds() -> dict[str, str]:
     return builds
 
 
-def install_chart(helm: Helm, operator_build: str, *more: str) -> None:
+def install_chart(
+    helm: Helm, operator_build: str, *more: str, namespace: str = SYSTEM_NAMESPACE
+) -> None:
     """Install or upgrade the chart, with a RabbitMQ and the images of this checkout.
 
-    more: other settings, as `--set` takes them.
+    more: other settings, as `--set` takes them. namespace: of the release.
     """
     values = {
         "image.registry": "localhost",
@@ -116,7 +118,7 @@ def install_chart(helm: Helm, operator_build: str, *more: str) -> None:
     }
     settings = [f"--set-string={key}={value}" for key, value in values.items()]
     settings += [f"--set={value}" for value in ("rabbitmq.enabled=true", *more)]
-    target = ("--namespace", SYSTEM_NAMESPACE, "--create-namespace")
+    target = ("--namespace", namespace, "--create-namespace")
     # Definitions that somebody applied with kubectl are taken over.
     ownership = ("--take-ownership", "--force-conflicts")
     helm.run("upgrade", "--install", RELEASE, CHART, *target, *ownership, *settings)

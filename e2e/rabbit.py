@@ -18,6 +18,7 @@ _TIMEOUT_SECONDS = 20.0
 _AMQP_PORT = 5672
 _MANAGEMENT_PORT = 15672
 _NOT_FOUND = 404
+DEFAULT_VHOST = "/"
 
 
 class Depth(NamedTuple):
@@ -46,7 +47,7 @@ class Rabbit:
     host: str
     username: str
     password: str = field(repr=False)
-    vhost: str = "/"
+    vhost: str = DEFAULT_VHOST
 
     def at(self, vhost: str) -> "Rabbit":
         """Return the same user in another vhost."""

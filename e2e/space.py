@@ -11,7 +11,7 @@ from e2e.api import Object
 from e2e.demo import SYSTEM_NAMESPACE
 from e2e.kubectl import Kubectl, wait_for
 from e2e.manifests import amqp_only, mounted_config, namespace, scenario_workers, taskqueue
-from e2e.rabbit import Rabbit
+from e2e.rabbit import DEFAULT_VHOST, Rabbit
 from e2e.recorder import Recorder, Run
 from e2e.system import RABBITMQ, System, is_ready, name_of
 from taskqueue_api import names
@@ -62,6 +62,9 @@ class Space:
         self, name: str, workers: Mapping[str, Any] | None = None, **spec: Any
     ) -> Object:
         """Return a TaskQueue that runs the scenarios' handlers."""
+        vhost = self.system.rabbit.vhost
+        if vhost != DEFAULT_VHOST:
+            spec = {"broker": {"vhost": vhost}, **spec}
         return taskqueue(name, scenario_workers(self.recorder.url, **(workers or {})), **spec)
 
     def amqp_only(self, user: Rabbit) -> Rabbit:

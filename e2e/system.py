@@ -23,19 +23,24 @@ _READY_SECONDS = 120
 
 @dataclass(frozen=True)
 class System:
-    """What the chart installed."""
+    """What the chart installed.
+
+    rabbit: the broker's administrator, in the vhost that TaskQueues use here.
+    namespace: the operator's.
+    """
 
     api: Api
     rabbit: Rabbit
+    namespace: str = SYSTEM_NAMESPACE
 
     @property
     def kubectl(self) -> Kubectl:
-        """kubectl in the release's namespace."""
-        return Kubectl(SYSTEM_NAMESPACE)
+        """kubectl in the operator's namespace."""
+        return Kubectl(self.namespace)
 
     def operator_pods(self) -> list[Object]:
         """Return the operator's pods, but for those being deleted."""
-        pods = self.api.list("Pod", SYSTEM_NAMESPACE, labelSelector=_COMPONENT)
+        pods = self.api.list("Pod", self.namespace, labelSelector=_COMPONENT)
         return [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
 
     def operator_pod(self) -> Object:
@@ -75,7 +80,7 @@ class System:
     def delete_operator(self, *, force: bool = False) -> None:
         """Delete the operator's pod, and wait for its successor."""
         grace = 0 if force else None
-        self.api.delete("Pod", SYSTEM_NAMESPACE, name_of(self.operator_pod()), grace=grace)
+        self.api.delete("Pod", self.namespace, name_of(self.operator_pod()), grace=grace)
         self.wait_operator()
 
     def fresh_operator_pod(self) -> Object:
@@ -106,14 +111,14 @@ class System:
             self.wait_operator(replicas)
         else:
             wait_for(
-                lambda: not self.api.list("Pod", SYSTEM_NAMESPACE, labelSelector=_COMPONENT),
+                lambda: not self.api.list("Pod", self.namespace, labelSelector=_COMPONENT),
                 timeout_seconds=_READY_SECONDS,
                 describe=lambda: "the operator does not stop\n" + self.kubectl.diagnose(),
             )
 
     def logs(self) -> list[dict[str, Any]]:
         """Return the operator's log so far, a record per line."""
-        return parse_log(self.api.log(SYSTEM_NAMESPACE, name_of(self.operator_pod())))
+        return parse_log(self.api.log(self.namespace, name_of(self.operator_pod())))
 
     def describe_log(self, namespace: str, lines: int = 40) -> str:
         """Return the end of the operator's log, as far as it is about a namespace."""

@@ -11,12 +11,11 @@ import pytest
 from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import ChannelClosedByBroker
 
-from e2e import tls_rabbit
+from e2e import own_release, tls_rabbit
 from e2e.api import Object
-from e2e.conftest import MakeSpace
-from e2e.demo import CHART, SYSTEM_NAMESPACE
-from e2e.kubectl import Helm
-from e2e.manifests import secret, task, taskqueue
+from e2e.conftest import MakeSpace, remove
+from e2e.demo import SYSTEM_NAMESPACE
+from e2e.manifests import secret, task
 from e2e.rabbit import Rabbit
 from e2e.space import Space, condition_of, message_of
 from e2e.system import RABBITMQ, name_of
@@ -267,31 +266,21 @@ def test_user_that_may_not_make_users_is_said(space: Space) -> None:
         admin.remove_user(user.username)
 
 
-@pytest.mark.disruptive
+@pytest.mark.own_operator
 def test_secret_of_another_namespace_is_never_given_to_workers(space: Space) -> None:
-    """A second operator, whose default broker has no management API that can be reached."""
+    """The default broker's Secret lies elsewhere, and its management API cannot be reached."""
     elsewhere = Space(f"{space.name}-b", space.system, space.recorder)
     elsewhere.create()
-    elsewhere.apply(secret("default", uri_secret(elsewhere.amqp_only(space.system.rabbit))))
-    settings = (
-        "crds.install=false",
-        "image.registry=localhost",
-        "image.tag=dev",
-        "workerImage.tag=dev",
-        f"watchNamespaces={{{space.name}}}",
-        "broker.secretRef.name=default",
-        f"broker.secretRef.namespace={elsewhere.name}",
-    )
-    space.system.scale_operator(0)
+    hidden = elsewhere.amqp_only(space.system.rabbit)
+    elsewhere.apply(secret("hidden", uri_secret(hidden)))
     try:
-        target = ("second", CHART, "-n", elsewhere.name)
-        Helm().run("install", *target, *(f"--set={one}" for one in settings))
-        space.apply(taskqueue("queue"), task("task", "queue"))
+        place = ("name=hidden", f"namespace={elsewhere.name}")
+        own_release.serve(space, space.name, settings=[f"broker.secretRef.{one}" for one in place])
+        space.apply(space.scenario_queue("queue"), task("task", "queue"))
         body = space.wait_queue("queue", "ManagementUnavailable")
         assert "may not have the operator's" in message_of(body)
         assert space.find("Deployment", "tq-queue") is None
         assert space.find("Secret", "tq-queue-broker") is None
     finally:
-        Helm().run("uninstall", "second", "-n", elsewhere.name, "--ignore-not-found")
-        elsewhere.kubectl.run("delete", "namespace", elsewhere.name, "--wait=false")
-        space.system.scale_operator(1)
+        own_release.serve(space, space.name)  # a deletion needs the management API
+        remove(elsewhere)

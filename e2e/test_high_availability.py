@@ -1,13 +1,12 @@
 """Two operators: one leads, the other takes over; nothing is lost, and nothing is run twice."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 
 import pytest
 
 from e2e.api import Object
-from e2e.demo import SYSTEM_NAMESPACE
 from e2e.manifests import task
 from e2e.space import Space, count_runs, holds_for
 from e2e.system import (
@@ -24,7 +23,7 @@ from e2e.system import (
     stop_process,
 )
 
-pytestmark = pytest.mark.disruptive
+pytestmark = pytest.mark.own_operator
 
 PROGRAM = "taskqueue_operator"
 FAILOVER_SECONDS = 15.0
@@ -33,12 +32,10 @@ HANDOVER_SECONDS = 8.0
 
 
 @pytest.fixture
-def leader(system: System) -> Iterator[Object]:
-    """Give the one of two operators that leads; afterwards there is one again."""
-    system.scale_operator(0)  # pods that were never restarted
-    system.scale_operator(2)
-    yield system.operator_pod()
-    system.scale_operator(1)
+def leader(space: Space) -> Object:
+    """Give the one of two operators that leads."""
+    space.system.scale_operator(2)
+    return space.system.operator_pod()
 
 
 def test_a_standby_is_ready_and_does_nothing(space: Space, leader: Object) -> None:
@@ -46,6 +43,8 @@ def test_a_standby_is_ready_and_does_nothing(space: Space, leader: Object) -> No
     space.wait_queue("quiet")
     space.apply(task("one", "quiet", "record"))
     space.wait_task("one", "Succeeded")
+    first = space.system.api.log(space.system.namespace, name_of(leader))
+    assert "taking the Lease: nobody holds it" in first  # it did not wait for anybody
     (standby,) = others(space.system, leader)
     assert is_ready(standby)
     for path in ("/livez", "/healthz", "/readyz"):
@@ -53,7 +52,7 @@ def test_a_standby_is_ready_and_does_nothing(space: Space, leader: Object) -> No
     text = ask_pod(standby, "/metrics").text
     assert "taskqueue_leader 0.0" in text
     assert "taskqueue_dispatches_total{" not in text
-    assert name_of(leader) in space.system.api.log(SYSTEM_NAMESPACE, name_of(standby))
+    assert name_of(leader) in space.system.api.log(space.system.namespace, name_of(standby))
 
 
 def others(system: System, leader: Object) -> list[Object]:
@@ -68,7 +67,7 @@ def kill(_: System, pod: Object) -> None:
 
 def delete_by_force(system: System, pod: Object) -> None:
     """Delete an operator's pod without waiting for its process."""
-    system.api.delete("Pod", SYSTEM_NAMESPACE, name_of(pod), grace=0)
+    system.api.delete("Pod", system.namespace, name_of(pod), grace=0)
 
 
 @pytest.mark.parametrize("end", [kill, delete_by_force], ids=lambda one: str(one.__name__))
@@ -109,7 +108,7 @@ def test_leader_that_was_stopped_publishes_nothing_when_it_goes_on(
     finally:
         resume_process(leader, PROGRAM)
     space.wait("it ends itself", partial(is_restarted, system, leader))
-    text = system.api.log(SYSTEM_NAMESPACE, name_of(leader), previous=True)
+    text = system.api.log(system.namespace, name_of(leader), previous=True)
     assert "ending at once: the Lease is lost" in text
     # One message of each, and a second one of those that the new leader could not be sure of.
     expected = len(early) * 2 + len(late)
@@ -130,7 +129,7 @@ def ready_in(space: Space, queue: str) -> int | None:
 
 def is_restarted(system: System, pod: Object) -> bool:
     """Return whether the container of a pod was restarted since."""
-    now = system.api.get("Pod", SYSTEM_NAMESPACE, name_of(pod))
+    now = system.api.get("Pod", system.namespace, name_of(pod))
     return restarts_of(now) > restarts_of(pod)
 
 
@@ -148,7 +147,7 @@ def test_leader_that_is_told_to_end_hands_over_at_once(space: Space, leader: Obj
     space.wait_tasks(200)
     assert count_runs(space.runs()) == {name_of(one): 1 for one in tasks}
     space.wait("it has ended", partial(is_restarted, system, leader))
-    text = system.api.log(SYSTEM_NAMESPACE, name_of(leader), previous=True)
+    text = system.api.log(system.namespace, name_of(leader), previous=True)
     assert "the Lease is released" in text
     space.wait_depth("handed", 0)
 

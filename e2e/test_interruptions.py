@@ -24,9 +24,8 @@ DISPATCHED_THROUGH_MARGIN = timedelta(seconds=10)
         pytest.param(System.kill_operator, id="killed"),
     ],
 )
-@pytest.mark.disruptive
+@pytest.mark.own_operator
 def test_operator_ended_while_tasks_run(space: Space, end: Callable[[System], None]) -> None:
-    space.system.fresh_operator_pod()
     space.apply(space.scenario_queue("work", {"concurrency": 4}))
     space.wait_queue("work")
     tasks = [task(f"task-{n:03}", "work", "record") for n in range(200)]
@@ -40,9 +39,8 @@ def test_operator_ended_while_tasks_run(space: Space, end: Callable[[System], No
     space.wait_depth("work", 0)
 
 
-@pytest.mark.disruptive
+@pytest.mark.own_operator
 def test_backlog_is_neither_doubled_nor_lost_by_a_restart(space: Space) -> None:
-    space.system.fresh_operator_pod()
     space.apply(space.scenario_queue("backlog", {"replicas": 0, "concurrency": 4}))
     space.wait_queue("backlog")
     created = space.create_all(task(f"task-{n:03}", "backlog", "record") for n in range(200))
@@ -71,10 +69,9 @@ def test_backlog_is_neither_doubled_nor_lost_by_a_restart(space: Space) -> None:
     assert count_runs(space.runs()) == dict.fromkeys(dispatches, 1)
 
 
-@pytest.mark.disruptive
+@pytest.mark.own_operator
 def test_copies_beside_their_originals_run_once(space: Space) -> None:
     """A backlog that the next operator cannot be sure of is published again, all of it."""
-    space.system.fresh_operator_pod()
     space.apply(space.scenario_queue("doubled", {"replicas": 0, "concurrency": 4}))
     space.wait_queue("doubled")
     created = space.create_all(task(f"task-{n:03}", "doubled", "record") for n in range(100))
@@ -129,7 +126,7 @@ def test_worker_ended_while_it_works(space: Space, end: Callable[[System, Object
     space.wait_depth("work", 0)
 
 
-@pytest.mark.disruptive
+@pytest.mark.own_operator
 def test_workers_go_on_without_an_operator(space: Space) -> None:
     space.apply(space.scenario_queue("alone", {"concurrency": 1}))
     space.wait_queue("alone")

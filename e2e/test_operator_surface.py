@@ -27,7 +27,7 @@ from taskqueue_api.conditions import parse_time
 STATUS_WRITE_SECONDS = 5.0
 
 
-@pytest.mark.disruptive
+@pytest.mark.own_operator
 def test_operator_and_worker_answer_probes_and_give_metrics(space: Space) -> None:
     space.apply(space.scenario_queue("seen"))
     space.wait_queue("seen")
@@ -45,7 +45,7 @@ def test_operator_and_worker_answer_probes_and_give_metrics(space: Space) -> Non
     for phase in ("succeeded", "failed"):
         gauge = f'taskqueue_tasks{{namespace="{space.name}",phase="{phase}",queue="seen"}}'
         space.wait(f"one Task {phase}", partial(has_value, system, gauge, 1))
-    broker = f'host="{RABBITMQ}.{SYSTEM_NAMESPACE}.svc",vhost="/"'
+    broker = f'host="{system.rabbit.host}",vhost="{system.rabbit.vhost}"'
     assert system.metric(f"taskqueue_broker_connected{{{broker}}}") == 1
     assert (system.metric('taskqueue_reconciles_total{result="Ready"}') or 0) > 0
     for histogram in ("dispatch", "reconcile"):
@@ -68,7 +68,7 @@ def test_logs_are_json_with_namespace_and_name(space: Space) -> None:
     uid = space.wait_task("good")["metadata"]["uid"]
     operator_pod, (worker,) = space.system.operator_pod(), space.pods("logged")
     texts = {
-        "operator": space.system.api.log(SYSTEM_NAMESPACE, name_of(operator_pod)),
+        "operator": space.system.api.log(space.system.namespace, name_of(operator_pod)),
         "worker": space.system.api.log(space.name, name_of(worker)),
     }
     for text in texts.values():
@@ -81,7 +81,7 @@ def test_logs_are_json_with_namespace_and_name(space: Space) -> None:
     assert (line["attempt"], line["handler"], line["level"]) == (1, "record", "INFO")
 
 
-@pytest.mark.disruptive
+@pytest.mark.own_operator
 def test_operator_writes_seldom_and_not_at_all_to_tasks_that_go_well(space: Space) -> None:
     space.apply(space.scenario_queue("busy", {"concurrency": 8}))
     space.wait_queue("busy")
@@ -163,12 +163,12 @@ def test_broker_gone_and_back(space: Space) -> None:
     space.wait_depth("outage", 0)
 
 
-@pytest.mark.disruptive
+@pytest.mark.own_operator
 def test_both_stop_cleanly_on_sigterm(space: Space) -> None:
     space.apply(space.scenario_queue("stopped"))
     space.wait_queue("stopped")
     system = space.system
-    (worker,), operator = space.pods("stopped"), system.fresh_operator_pod()
+    (worker,), operator = space.pods("stopped"), system.operator_pod()
     stop_process(worker, "taskqueue_worker")
     stop_process(operator, "taskqueue_operator")
     for pod, words in ((worker, '"drained"'), (operator, '"the operator has stopped"')):

@@ -265,7 +265,7 @@ def test_all_failed_ones_of_a_queue_by_the_command_that_people_read(patient: Spa
     assert count_runs(patient.runs()) == dict.fromkeys(names, 4)
 
 
-@pytest.mark.disruptive
+@pytest.mark.own_operator
 def test_what_is_asked_for_while_no_operator_runs_happens_when_it_is_back(space: Space) -> None:
     """Even where the history has given the Task up meanwhile."""
     space.apply(space.scenario_queue("alone"))
@@ -284,7 +284,7 @@ def test_what_is_asked_for_while_no_operator_runs_happens_when_it_is_back(space:
     assert count_runs(space.runs()) == {"asked": 2}
 
 
-@pytest.mark.disruptive
+@pytest.mark.own_operator
 def test_a_run_that_had_begun_when_the_operator_ended_is_published_by_the_next(
     space: Space,
 ) -> None:

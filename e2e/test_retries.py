@@ -185,7 +185,7 @@ def counted(space: Space, queue: str, phase: str) -> int:
     return int(space.get("TaskQueue", queue)["status"]["tasks"][phase])
 
 
-@pytest.mark.disruptive
+@pytest.mark.own_operator
 def test_attempts_do_not_come_early_and_go_on_without_an_operator(space: Space) -> None:
     policy = {"maxAttempts": 2, "backoff": {"type": "Fixed", "initial": "25s", "jitter": 0}}
     space.apply(space.scenario_queue("alone", {"concurrency": 4}, retry=policy))
@@ -215,7 +215,7 @@ def is_early(space: Space, name: str, due: str) -> bool:
     return parse_time(started) < parse_time(due).replace(microsecond=0)
 
 
-@pytest.mark.disruptive
+@pytest.mark.own_operator
 def test_a_worker_that_dies_before_it_publishes_the_next_attempt(space: Space) -> None:
     """The exchange for it is deleted: the worker is stuck between the outcome and the message."""
     space.apply(space.scenario_queue("cut", retry=SHORT))
@@ -238,7 +238,7 @@ def test_a_worker_that_dies_before_it_publishes_the_next_attempt(space: Space) -
     space.wait_depth("cut", 0)
 
 
-@pytest.mark.disruptive
+@pytest.mark.own_operator
 def test_delayed_messages_that_are_lost_are_published_again(space: Space) -> None:
     """A queue of the ladder is deleted, with what waits in it, while no operator runs."""
     space.apply(space.scenario_queue("lost", {"concurrency": 4}, retry=HALF_A_MINUTE))
@@ -258,7 +258,7 @@ def test_delayed_messages_that_are_lost_are_published_again(space: Space) -> Non
     assert not [name for name in names if is_early(space, name, due[name])]
 
 
-@pytest.mark.disruptive
+@pytest.mark.own_operator
 def test_delayed_messages_of_a_deleted_queue_hold_up_nobody(space: Space) -> None:
     policy = {"maxAttempts": 2, "backoff": {"type": "Fixed", "initial": "15s", "jitter": 0}}
     for name in ("doomed", "healthy"):

@@ -2,43 +2,35 @@
 
 import pytest
 
-from e2e.conftest import MakeSpace
-from e2e.demo import SYSTEM_NAMESPACE, image_builds, install_chart
-from e2e.kubectl import Helm, Kubectl
+from e2e import own_release
+from e2e.conftest import remove
 from e2e.manifests import task
 from e2e.space import Space
-from e2e.system import OPERATOR, System
 
-pytestmark = pytest.mark.disruptive
+pytestmark = pytest.mark.own_operator
 
 
-def test_only_the_namespaces_named_are_served(system: System, make_space: MakeSpace) -> None:
-    inside, outside = make_space(), make_space()
-    install(system, f"watchNamespaces={{{inside.name}}}")
+def test_only_the_namespaces_named_are_served(space: Space) -> None:
+    outside = Space(f"{space.name}-b", space.system, space.recorder)
+    outside.create()
     try:
-        for space in (outside, inside):
-            space.apply(space.scenario_queue("scoped"))
-            space.apply(task("good", "scoped", "record"), task("bad", "scoped", "raise"))
-        check_served(inside)
+        for one in (outside, space):
+            one.apply(one.scenario_queue("scoped"))
+            one.apply(task("good", "scoped", "record"), task("bad", "scoped", "raise"))
+        check_served(space)
         check_not_seen(outside)
+        # Wider, it serves what has waited there.
+        own_release.serve(space, space.name, outside.name)
+        outside.wait_queue("scoped")
+        outside.wait_task("good", "Succeeded")
+        outside.wait_task("bad", "Failed")
     finally:
-        install(system)
-    # Wider again, it serves what has waited there.
-    outside.wait_queue("scoped")
-    outside.wait_task("good", "Succeeded")
-    outside.wait_task("bad", "Failed")
-
-
-def install(system: System, *settings: str) -> None:
-    """Install the release with these settings, and wait until it runs with them."""
-    install_chart(Helm(), image_builds()["operator"], *settings)
-    Kubectl(SYSTEM_NAMESPACE).wait_rollout(f"deployment/{OPERATOR}", timeout_seconds=120)
-    system.wait_operator()
+        outside.kubectl.run("delete", "tq", "--all", "--timeout=30s")
+        remove(outside)
 
 
 def check_served(space: Space) -> None:
     """Fail unless all that the operator does is done there, with Roles of that namespace alone."""
-    # Its broker's Secret lies in the release's namespace, which it does not serve.
     space.wait_queue("scoped")
     space.wait_task("good", "Succeeded")
     space.wait_task("bad", "Failed")
