@@ -82,11 +82,11 @@ def down() -> None:
     run_node("down")
 
 
-def run_node(command: str) -> None:
+def run_node(*command: str) -> None:
     """Run `python -m e2e.node COMMAND`, which says itself what it does."""
-    done = subprocess.run([sys.executable, "-m", "e2e.node", command], cwd=CHECKOUT)
+    done = subprocess.run([sys.executable, "-m", "e2e.node", *command], cwd=CHECKOUT)
     if done.returncode != 0:
-        raise DemoError(f"`python -m e2e.node {command}` failed; see above.")
+        raise DemoError(f"`python -m e2e.node {' '.join(command)}` failed; see above.")
 
 
 def image_builds() -> dict[str, str]:

@@ -2,36 +2,28 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from e2e.manifests import restricted_pod, secret
+from e2e.rabbit_pod import FOLDER, start_rabbit
 from e2e.space import Space
 
 NAME = "tls-rabbitmq"
 USER = "tls-user"
 PASSWORD = "tls-password"
-_IMAGE = "localhost/rabbitmq:4.0"
-_RABBITMQ_UID = 999
-_FOLDER = "/etc/rabbitmq"
-_START_SECONDS = 120
 _CONFIG = f"""
-loopback_users = none
-log.console = true
-log.file = false
 listeners.tcp = none
 listeners.ssl.default = 5671
-ssl_options.cacertfile = {_FOLDER}/ca.crt
-ssl_options.certfile = {_FOLDER}/tls.crt
-ssl_options.keyfile = {_FOLDER}/tls.key
+ssl_options.cacertfile = {FOLDER}/ca.crt
+ssl_options.certfile = {FOLDER}/tls.crt
+ssl_options.keyfile = {FOLDER}/tls.key
 management.ssl.port = 15671
-management.ssl.cacertfile = {_FOLDER}/ca.crt
-management.ssl.certfile = {_FOLDER}/tls.crt
-management.ssl.keyfile = {_FOLDER}/tls.key
+management.ssl.cacertfile = {FOLDER}/ca.crt
+management.ssl.certfile = {FOLDER}/tls.crt
+management.ssl.keyfile = {FOLDER}/tls.key
 default_user = {USER}
 default_pass = {PASSWORD}
 """
@@ -94,61 +86,9 @@ def make_authority(host: str) -> Authority:
 def start_tls_rabbit(space: Space) -> Authority:
     """Start it in a namespace, at `tls-rabbitmq.NAMESPACE.svc`."""
     authority = make_authority(f"{NAME}.{space.name}.svc")
-    files = {
-        "rabbitmq.conf": _CONFIG,
-        "enabled_plugins": "[rabbitmq_management].",
-        "ca.crt": authority.ca,
-        "tls.crt": authority.certificate,
-        "tls.key": authority.key,
-    }
-    ports = {"amqps": 5671, "management-tls": 15671}
-    space.apply(
-        secret(NAME, files),
-        {
-            "apiVersion": "v1",
-            "kind": "Pod",
-            "metadata": {"name": NAME, "labels": {"app": NAME}},
-            "spec": _pod(),
-        },
-        {
-            "apiVersion": "v1",
-            "kind": "Service",
-            "metadata": {"name": NAME},
-            "spec": {
-                "selector": {"app": NAME},
-                "ports": [{"name": name, "port": port} for name, port in ports.items()],
-            },
-        },
-    )
-    wait = ("wait", "--for=condition=Ready", f"pod/{NAME}", f"--timeout={_START_SECONDS}s")
-    space.kubectl.run(*wait, timeout_seconds=_START_SECONDS + 10)
+    files = {"ca.crt": authority.ca, "tls.crt": authority.certificate, "tls.key": authority.key}
+    start_rabbit(space, NAME, _CONFIG, {"amqps": 5671, "management-tls": 15671}, files)
     return authority
-
-
-def _pod() -> dict[str, Any]:
-    folders = {"data": "/var/lib/rabbitmq", "log": "/var/log/rabbitmq", "tmp": "/tmp"}  # noqa: S108
-    mounts = [{"name": name, "mountPath": path} for name, path in folders.items()]
-    container = {
-        "name": "rabbitmq",
-        "image": _IMAGE,
-        "command": ["rabbitmq-server"],
-        "env": [{"name": "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", "value": "+Q 65536"}],
-        "readinessProbe": {"tcpSocket": {"port": 5671}, "periodSeconds": 1},
-        "volumeMounts": [*mounts, {"name": "config", "mountPath": _FOLDER}],
-    }
-    spec = restricted_pod(
-        container,
-        volumes=[
-            *({"name": name, "emptyDir": {}} for name in folders),
-            {"name": "config", "secret": {"secretName": NAME}},
-        ],
-    )
-    spec["securityContext"] |= {
-        "runAsUser": _RABBITMQ_UID,
-        "runAsGroup": _RABBITMQ_UID,
-        "fsGroup": _RABBITMQ_UID,
-    }
-    return spec
 
 
 def _builder(

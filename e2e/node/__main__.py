@@ -1,9 +1,10 @@
-"""The command line: `python -m e2e.node up|down|status|restart|stop|images`."""
+"""The command line: `python -m e2e.node up|down|status|restart|stop|images|rabbitmq`."""
 
 import argparse
 import sys
 
 from e2e.node import kind, node, paths, project_images
+from e2e.node.base_images import RABBITMQ
 from e2e.node.console import NodeError, is_successful
 
 
@@ -14,6 +15,8 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("down", help="take it down, leaving nothing behind")
     commands.add_parser("status", help="one line per component")
     commands.add_parser("images", help="build the project's images and load them")
+    rabbitmq = commands.add_parser("rabbitmq", help="load the image of another RabbitMQ")
+    rabbitmq.add_argument("version", choices=sorted(RABBITMQ))
     for name in ("restart", "stop"):
         command = commands.add_parser(name, help=f"{name} one component")
         command.add_argument("component")
@@ -36,6 +39,10 @@ def _run(arguments: argparse.Namespace) -> int:
                 kind.load_project_images()
             else:
                 project_images.build_and_load()
+        case "rabbitmq":
+            if backend is kind:
+                raise NodeError("Images for a kind cluster are pulled, and loaded by `kind load`.")
+            project_images.load_rabbitmq(arguments.version)
         case "restart" | "stop":
             if backend is kind:
                 raise NodeError("The components of a kind cluster cannot be stopped one by one.")

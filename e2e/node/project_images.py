@@ -63,11 +63,21 @@ PROJECT_IMAGES = (
 
 def build_and_load() -> None:
     """Build what has changed, and load it and the broker's image into the running node."""
+    _load(
+        partial(debian_image, RABBITMQ[RABBITMQ_VERSION]),
+        *(partial(build_image, image, paths.CHECKOUT) for image in PROJECT_IMAGES),
+    )
+
+
+def load_rabbitmq(version: str) -> None:
+    """Load the image of a RabbitMQ, for scenarios that need another one."""
+    _load(partial(debian_image, RABBITMQ[version]))
+
+
+def _load(*makers: Callable[[], Image]) -> None:
     node.check_machine()
     if not node.is_up():
         raise NodeError("The node is not up; bring it up first: `python -m e2e.node up`.")
-    makers: list[Callable[[], Image]] = [lambda: debian_image(RABBITMQ[RABBITMQ_VERSION])]
-    makers += [partial(build_image, image, paths.CHECKOUT) for image in PROJECT_IMAGES]
     with node.exclusive():
         for make in makers:
             image = make()

@@ -5,7 +5,14 @@ from typing import Any
 
 import pytest
 
-from taskqueue_api.rabbitmq import Version, delayed_priority, read_version
+from taskqueue_api.rabbitmq import (
+    Version,
+    delayed_priority,
+    has_delivery_limit,
+    knows_consumer_timeout,
+    priority_levels,
+    read_version,
+)
 
 
 @pytest.mark.parametrize(
@@ -49,3 +56,26 @@ def test_a_version_is_read_as_far_as_it_can_be(
     properties: Mapping[str, Any] | None, expected: Version
 ) -> None:
     assert read_version(properties) == expected
+
+
+@pytest.mark.parametrize(
+    ("version", "quorum", "classic"),
+    [
+        pytest.param((3, 10), (False, False, 1), (False, False, 10), id="3.10"),
+        pytest.param((3, 12), (True, False, 1), (True, False, 10), id="3.12"),
+        pytest.param((4, 0), (True, True, 2), (True, False, 10), id="4.0"),
+        pytest.param((4, 2), (True, True, 2), (True, False, 10), id="4.2"),
+        pytest.param((4, 3), (True, True, 10), (False, False, 10), id="4.3"),
+        pytest.param((0, 0), (False, False, 1), (False, False, 10), id="unknown"),
+    ],
+)
+def test_what_a_queue_of_a_version_can_do(
+    version: Version, quorum: tuple[bool, bool, int], classic: tuple[bool, bool, int]
+) -> None:
+    for kind, expected in (("Quorum", quorum), ("Classic", classic)):
+        found = (
+            knows_consumer_timeout(kind, version),
+            has_delivery_limit(kind, version),
+            priority_levels(kind, version),
+        )
+        assert found == expected

@@ -10,6 +10,7 @@ BROKER_READY = "BrokerReady"
 WORKERS_READY = "WorkersReady"
 WORKER_CREDENTIALS = "WorkerCredentials"
 DEAD_LETTER_LIMITS = "DeadLetterLimits"
+PRIORITIES = "Priorities"
 
 SCALED_TO_ZERO = "ScaledToZero"
 """Reason where no workers are wanted: all is as asked, and yet nothing runs."""
@@ -124,11 +125,17 @@ def _container_message(container: Mapping[str, Any], waiting: Mapping[str, Any])
 
 
 def build_conditions(
-    generation: int, broker: Finding, credentials: Finding, workers: Finding, limits: Finding
+    generation: int,
+    broker: Finding,
+    credentials: Finding,
+    workers: Finding,
+    limits: Finding,
+    priorities: Finding,
 ) -> list[Condition]:
     """Return the conditions of a TaskQueue; `Ready` is the first fault, or that there is none.
 
-    limits: of dead letters; Tasks run without them, so they have no part in `Ready`.
+    limits: of dead letters. Tasks run without them and without priorities, which have no part in
+    `Ready` therefore.
     """
     faults = [finding for finding in (broker, credentials, workers) if finding.status == "False"]
     # Workers that share the Secret run all the same: that condition warns, it does not stop.
@@ -149,6 +156,7 @@ def build_conditions(
         WORKERS_READY: workers,
         WORKER_CREDENTIALS: credentials,
         DEAD_LETTER_LIMITS: limits,
+        PRIORITIES: priorities,
     }
     return [
         Condition(

@@ -19,6 +19,7 @@ from taskqueue_api.names import (
     delay_key,
     work_queue,
 )
+from taskqueue_api.rabbitmq import Version, has_delivery_limit, knows_consumer_timeout
 
 UNROUTED_MAX = 10_000
 
@@ -69,7 +70,7 @@ class Topology:
 
 
 def build_topology(
-    *, namespace: str, name: str, queue_type: str, cluster: str, version: tuple[int, int]
+    *, namespace: str, name: str, queue_type: str, cluster: str, version: Version
 ) -> Topology:
     """Return the topology of a TaskQueue.
 
@@ -115,22 +116,22 @@ def route(queue: QueueName, delay: timedelta) -> Binding:
     return Binding(EXCHANGE, queue)
 
 
-def _work_arguments(queue_type: str, version: tuple[int, int]) -> dict[str, Any]:
+def _work_arguments(queue_type: str, version: Version) -> dict[str, Any]:
     arguments: dict[str, Any] = {"x-queue-type": queue_type.lower()}
-    if version >= (3, 12):
+    if knows_consumer_timeout(queue_type, version):
         arguments["x-consumer-timeout"] = CONSUMER_TIMEOUT_MS
     if queue_type == "Classic":
         arguments["x-max-priority"] = PRIORITY_MAX
     return arguments | _without_delivery_limit(queue_type, version)
 
 
-def _without_delivery_limit(queue_type: str, version: tuple[int, int]) -> dict[str, Any]:
+def _without_delivery_limit(queue_type: str, version: Version) -> dict[str, Any]:
     """Return the argument that keeps a message however often it is given back.
 
-    By default quorum queues drop it after 20 times: a Task behind our back, and a dead letter that
-    people looked at so often. Before RabbitMQ 4 they have no limit, and refuse a negative one.
+    Where there is a limit, it is 20 times: a Task would go behind our back, and a dead letter that
+    people looked at so often.
     """
-    return {"x-delivery-limit": -1} if queue_type == "Quorum" and version >= (4, 0) else {}
+    return {"x-delivery-limit": -1} if has_delivery_limit(queue_type, version) else {}
 
 
 def _unrouted(cluster: str) -> Queue:

@@ -12,6 +12,7 @@ from taskqueue_api.taskqueue import TaskQueue
 from taskqueue_operator import metrics
 from taskqueue_operator.broker.link import Link
 from taskqueue_operator.domain.dispatching import QueueKey
+from taskqueue_operator.domain.priorities import describe_priorities
 from taskqueue_operator.domain.readiness import (
     READY,
     SCALED_TO_ZERO,
@@ -205,12 +206,15 @@ class TaskQueues:
         if broker.ok:
             self._open_gate(key, body, parse_duration(spec.timeout))
         workers = await self._workers.ensure(owner, spec, credentials)
-        limits = _NOT_CHECKED
+        limits = priorities = _NOT_CHECKED
+        link = self._brokers.link_of(key)
+        if link and broker.ok:
+            priorities = describe_priorities(spec.queue.type, link.version)
         if choice and broker.ok:
             # Last: a management API that does not answer takes its time.
             limits = await self._limits.ensure(key, choice.address, spec.dead_letter)
         conditions = build_conditions(
-            body["metadata"]["generation"], broker, credentials.finding, workers, limits
+            body["metadata"]["generation"], broker, credentials.finding, workers, limits, priorities
         )
         self._board.conditions(key, body["metadata"]["generation"], conditions)
         return conditions[0].reason

@@ -17,6 +17,8 @@ from tests.operator.builders import build_deployment_status
 BROKER = Finding("True", "Declared", "declared")
 CREDENTIALS = Finding("True", "DedicatedUser", "own user")
 LIMITS = Finding("True", "LimitsSet", "limits are set")
+PRIORITIES = Finding("True", "AllLevels", "all ten")
+ONE_LEVEL = Finding("False", "NotSupported", "none")
 UNLIMITED = Finding("False", "ManagementUnavailable", "no limits")
 WORKERS = Finding("True", "WorkersReady", "2 of 2")
 
@@ -232,7 +234,7 @@ def test_workers_are_ready_when_all_wanted_ones_are_up_to_date(
 def test_no_workers_wanted_is_ready_and_says_that_nothing_runs(found: dict[str, Any]) -> None:
     workers = decide_workers_ready(0, found, [build_pod(**UNSCHEDULABLE)])
     assert (workers.status, workers.reason) == ("True", SCALED_TO_ZERO)
-    ready = build_conditions(1, BROKER, CREDENTIALS, workers, LIMITS)[0]
+    ready = build_conditions(1, BROKER, CREDENTIALS, workers, LIMITS, PRIORITIES)[0]
     assert (ready.status, ready.reason) == ("True", SCALED_TO_ZERO)
     assert "nothing runs them until spec.workers.replicas is raised" in ready.message
 
@@ -265,6 +267,7 @@ def test_no_workers_wanted_is_ready_and_says_that_nothing_runs(found: dict[str, 
         ),
         pytest.param({"credentials": UNCHECKED}, "True", "Ready", id="unknown is no fault"),
         pytest.param({"limits": UNLIMITED}, "True", "Ready", id="Tasks run without limits"),
+        pytest.param({"priorities": ONE_LEVEL}, "True", "Ready", id="or without priorities"),
         pytest.param({"workers": NONE_WANTED}, "True", SCALED_TO_ZERO, id="no workers wanted"),
         pytest.param(
             {"broker": REFUSED, "workers": NONE_WANTED},
@@ -276,8 +279,8 @@ def test_no_workers_wanted_is_ready_and_says_that_nothing_runs(found: dict[str, 
 )
 def test_ready_is_the_first_fault(changes: dict[str, Finding], status: str, reason: str) -> None:
     base = {"broker": BROKER, "credentials": CREDENTIALS, "workers": WORKERS, "limits": LIMITS}
-    parts = base | changes
-    ready, broker, workers, credentials, limits = build_conditions(7, **parts)
+    parts = base | {"priorities": PRIORITIES} | changes
+    ready, broker, workers, credentials, limits, priorities = build_conditions(7, **parts)
     assert (ready.type, ready.status, ready.reason) == ("Ready", status, reason)
     assert (broker.type, broker.reason) == ("BrokerReady", parts["broker"].reason)
     assert (workers.type, workers.status) == ("WorkersReady", parts["workers"].status)
@@ -286,12 +289,13 @@ def test_ready_is_the_first_fault(changes: dict[str, Finding], status: str, reas
         parts["credentials"].message,
     )
     assert (limits.type, limits.reason) == ("DeadLetterLimits", parts["limits"].reason)
-    found = (ready, broker, workers, credentials, limits)
+    assert (priorities.type, priorities.reason) == ("Priorities", parts["priorities"].reason)
+    found = (ready, broker, workers, credentials, limits, priorities)
     assert {item.observed_generation for item in found} == {7}
 
 
 def test_a_message_of_any_length_fits_its_condition() -> None:
     # The API server's refusal of a Deployment lists every fault of it.
     workers = Finding("False", "ApiServerRefused", "x" * (MESSAGE_MAX + 1))
-    conditions = build_conditions(1, BROKER, CREDENTIALS, workers, LIMITS)
+    conditions = build_conditions(1, BROKER, CREDENTIALS, workers, LIMITS, PRIORITIES)
     assert max(len(item.message) for item in conditions) == MESSAGE_MAX

@@ -48,6 +48,7 @@ async def test_everything_is_made_and_the_conditions_say_so(world: World) -> Non
         "WorkersReady": ("False", "WorkersStarting"),
         "WorkerCredentials": ("True", "DedicatedUser"),
         "DeadLetterLimits": ("True", "QueueDefault"),
+        "Priorities": ("False", "TwoLevels"),
     }
     assert set(world.rabbit.queues) == {
         "taskqueue.unrouted",
