@@ -3,7 +3,7 @@
 import json
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -199,32 +199,40 @@ def kill_process(pod: Mapping[str, Any], module: str) -> None:
     From inside its namespaces the kernel protects a container's first process from that. The
     node's processes are this machine's, with kind too. Raises LookupError when there is none.
     """
-    os.kill(_find_process(pod, module), signal.SIGKILL)
+    os.kill(_find_module(pod, module), signal.SIGKILL)
 
 
 def stop_process(pod: Mapping[str, Any], module: str) -> None:
     """Send SIGTERM to the main process of a pod. Raises LookupError when there is none."""
-    os.kill(_find_process(pod, module), signal.SIGTERM)
+    os.kill(_find_module(pod, module), signal.SIGTERM)
 
 
 def pause_process(pod: Mapping[str, Any], module: str) -> None:
     """Stop the main process of a pod in its tracks. Raises LookupError when there is none."""
-    os.kill(_find_process(pod, module), signal.SIGSTOP)
+    os.kill(_find_module(pod, module), signal.SIGSTOP)
 
 
 def resume_process(pod: Mapping[str, Any], module: str) -> None:
     """Let a paused process go on. Raises LookupError when there is none."""
-    os.kill(_find_process(pod, module), signal.SIGCONT)
+    os.kill(_find_module(pod, module), signal.SIGCONT)
 
 
 def read_token(pod: Mapping[str, Any], module: str) -> str:
     """Return the token of a pod's service account as its main process would read it now."""
     # Not by /var/run, a link that would lead out of the container from here.
-    folder = Path(f"/proc/{_find_process(pod, module)}/root/run/secrets/kubernetes.io")
+    folder = Path(f"/proc/{_find_module(pod, module)}/root/run/secrets/kubernetes.io")
     return (folder / "serviceaccount/token").read_text().strip()
 
 
-def _find_process(pod: Mapping[str, Any], module: str) -> int:
+def _find_module(pod: Mapping[str, Any], module: str) -> int:
+    return find_process(pod, lambda command: command[1:3] == [b"-m", module.encode()])
+
+
+def find_process(pod: Mapping[str, Any], is_it: Callable[[list[bytes]], bool]) -> int:
+    """Return the number, on this machine, of a pod's process. Raises LookupError.
+
+    is_it: tells it by its command line.
+    """
     uid = pod["metadata"]["uid"]
     spellings = (uid, uid.replace("-", "_"))
     for folder in Path("/proc").iterdir():
@@ -235,6 +243,6 @@ def _find_process(pod: Mapping[str, Any], module: str) -> int:
             groups = (folder / "cgroup").read_text()
         except OSError:
             continue  # it has just ended
-        if command[1:3] == [b"-m", module.encode()] and any(one in groups for one in spellings):
+        if is_it(command) and any(one in groups for one in spellings):
             return int(folder.name)
-    raise LookupError(f"pod {name_of(pod)} runs no process of {module}")
+    raise LookupError(f"pod {name_of(pod)} runs no such process")

@@ -13,6 +13,9 @@ SERVICE_API_IP = "10.96.0.1"
 SERVICE_DNS_IP = "10.96.0.10"
 BRIDGE = "tqnode0"
 
+CUT_PREFIX = "taskqueue_cut_"
+"""Begins the names of tables by which scenarios cut connections."""
+
 # Made by kube-proxy and by the CNI plugins bridge and portmap (their nftables back ends).
 _NFT_TABLES = frozenset(
     {
@@ -94,7 +97,7 @@ def remove_links() -> None:
 
 
 def remove_firewall_tables() -> None:
-    """Delete the nftables tables of kube-proxy and of the CNI plugins."""
+    """Delete the nftables tables of kube-proxy, of the CNI plugins and of scenarios."""
     try:
         listed = run(["nft", "list", "tables"])
     except NodeError:
@@ -106,7 +109,11 @@ def remove_firewall_tables() -> None:
 def ours(listed: str) -> list[tuple[str, str]]:
     """Return (family, name) of the node's tables in the output of `nft list tables`."""
     tables = [line.split()[1:3] for line in listed.splitlines()]
-    return [(family, name) for family, name in tables if (family, name) in _NFT_TABLES]
+    return [
+        (family, name)
+        for family, name in tables
+        if (family, name) in _NFT_TABLES or name.startswith(CUT_PREFIX)
+    ]
 
 
 def usable_resolv_conf() -> Path:

@@ -86,5 +86,12 @@ def test_configuration_is_json() -> None:
 
 
 def test_only_the_node_s_firewall_tables_are_taken() -> None:
-    listed = "table inet filter\ntable ip kube-proxy\ntable ip6 cni_hostport\ntable ip nat\n"
-    assert network.ours(listed) == [("ip", "kube-proxy"), ("ip6", "cni_hostport")]
+    listed = (
+        "table inet filter\ntable ip kube-proxy\ntable ip6 cni_hostport\ntable ip nat\n"
+        "table ip taskqueue_cut_1f\n"
+    )
+    assert network.ours(listed) == [
+        ("ip", "kube-proxy"),
+        ("ip6", "cni_hostport"),
+        ("ip", "taskqueue_cut_1f"),
+    ]

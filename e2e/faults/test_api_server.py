@@ -1,4 +1,4 @@
-"""The API server dies, forgets its tokens, or a kind is taken from it: nothing is lost or stuck."""
+"""The API server or etcd dies, tokens or a kind are taken away: nothing is lost or stuck."""
 
 import ssl
 from collections.abc import Iterable
@@ -26,14 +26,15 @@ of_this_machine = pytest.mark.skipif(
 
 
 @of_this_machine
-def test_api_server_killed_while_tasks_run(space: Space) -> None:
+@pytest.mark.parametrize("component", ["kube-apiserver", "etcd"])
+def test_killed_while_tasks_run(space: Space, component: str) -> None:
     space.apply(space.scenario_queue("api", {"concurrency": 4}))
     space.wait_queue("api")
     (worker,), operator = space.pods("api"), space.system.operator_pod()
     names = [f"task-{n:03}" for n in range(100)]
     space.create_all(task(name, "api", "slow", payload={"seconds": 0.2}) for name in names)
     space.wait("some have run", lambda: len(space.runs("end")) > 10)
-    node.restart("kube-apiserver", grace_seconds=0)
+    node.restart(component, grace_seconds=0)
     space.wait_tasks(100)
     assert count_runs(space.runs("end")) == dict.fromkeys(names, 1)
     assert_untouched([(operator, space.system.operator_pod()), (worker, space.pods("api")[0])])
