@@ -10,9 +10,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, NewType
 
+from taskqueue_api.payload_source import PayloadSource, parse_payload_source
 from taskqueue_api.retries import BadPolicyError, read_policy
 
 MESSAGE_VERSION = 1
+SOURCED_VERSION = 2
+"""Of a message whose payload is elsewhere. A worker that knows no such messages does not take it
+for a Task without payload: it refuses the version, and the Task stays as it is."""
+
 CONTENT_TYPE = "application/json"
 
 TaskUid = NewType("TaskUid", str)
@@ -28,6 +33,7 @@ _TIMEOUT = "x-tq-timeout-ms"
 _RETRY = "x-tq-retry"
 _DELAYED = "x-tq-delayed"
 _DEADLINE = "x-tq-deadline-ms"
+_PAYLOAD_FROM = "x-tq-payload-from"
 
 _UID_MAX = 64
 
@@ -56,6 +62,7 @@ class TaskHeaders:
     retry: the Task's own policy; None: its TaskQueue's.
     delayed: whether its first attempt had to wait for a time.
     deadline: no attempt may be started after it; None: at any time. Whole milliseconds.
+    payload_from: where the payload is; None: it is the body.
     """
 
     cluster: str
@@ -69,6 +76,7 @@ class TaskHeaders:
     retry: str | None = None
     delayed: bool = False
     deadline: datetime | None = None
+    payload_from: PayloadSource | None = None
 
     def to_amqp(self) -> dict[str, Any]:
         """Return the AMQP header table."""
@@ -77,8 +85,10 @@ class TaskHeaders:
             own[_DELAYED] = True
         if self.deadline is not None:
             own[_DEADLINE] = int(self.deadline.timestamp() * 1000)
+        if self.payload_from is not None:
+            own[_PAYLOAD_FROM] = self.payload_from.to_text()
         return own | {
-            _VERSION: MESSAGE_VERSION,
+            _VERSION: MESSAGE_VERSION if self.payload_from is None else SOURCED_VERSION,
             _CLUSTER: self.cluster,
             _NAMESPACE: self.namespace,
             _NAME: self.name,
@@ -98,9 +108,10 @@ def parse_headers(table: Mapping[str, Any] | None) -> TaskHeaders | None:
     """
     if not table or _VERSION not in table:
         return None
-    if table[_VERSION] != MESSAGE_VERSION:
+    version = table[_VERSION]
+    if version not in (MESSAGE_VERSION, SOURCED_VERSION):
         raise BadHeadersError(
-            f"header {_VERSION} must be {MESSAGE_VERSION}, not {table[_VERSION]!r}: "
+            f"header {_VERSION} must be {MESSAGE_VERSION} or {SOURCED_VERSION}, not {version!r}: "
             "the message was published by another version of the operator"
         )
     return TaskHeaders(
@@ -115,6 +126,7 @@ def parse_headers(table: Mapping[str, Any] | None) -> TaskHeaders | None:
         retry=_policy(table),
         delayed=table.get(_DELAYED) is True,
         deadline=_deadline(table),
+        payload_from=_payload_from(table) if version == SOURCED_VERSION else None,
     )
 
 
@@ -166,6 +178,14 @@ def _deadline(table: Mapping[str, Any]) -> datetime | None:
     if _DEADLINE not in table:
         return None
     return datetime.fromtimestamp(_number(table, _DEADLINE, most=2**43) / 1000, UTC)
+
+
+def _payload_from(table: Mapping[str, Any]) -> PayloadSource:
+    text = _text(table, _PAYLOAD_FROM)
+    try:
+        return parse_payload_source(text)
+    except ValueError as error:
+        raise BadHeadersError(f"header {_PAYLOAD_FROM}: {error}") from error
 
 
 def _text(table: Mapping[str, Any], key: str) -> str:

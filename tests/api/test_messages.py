@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from taskqueue_api.messages import (
     ATTEMPT_HEADER,
     FAILED_AT_HEADER,
-    MESSAGE_VERSION,
     BadHeadersError,
     TaskHeaders,
     parse_headers,
     read_attempt,
 )
+from taskqueue_api.payload_source import PayloadSource
 from taskqueue_api.retries import write_policy
 
 HEADERS = TaskHeaders(
@@ -30,6 +30,7 @@ HEADERS = TaskHeaders(
     timeout=timedelta(minutes=5),
 )
 
+SOURCE = "x-tq-payload-from"
 TEXTS = ("x-tq-cluster", "x-tq-namespace", "x-tq-name")
 NUMBERS = (
     "x-tq-created",
@@ -59,6 +60,7 @@ task_headers = st.builds(
     | st.sampled_from(["Immediate", "Fixed", "Exponential", "Random"]).map(
         lambda kind: write_policy({"backoff": {"type": kind}})
     ),
+    payload_from=st.none() | st.just(PayloadSource("Secret", "cards", "visa")),
 )
 
 
@@ -98,10 +100,10 @@ def test_headers_that_are_not_ours_are_left_alone() -> None:
     assert parse_headers(HEADERS.to_amqp() | {"x-death": []}) == HEADERS
 
 
-@pytest.mark.parametrize("version", [0, 2, "1", None, b"1"])
+@pytest.mark.parametrize("version", [0, 3, "1", None, b"1"])
 def test_another_version_is_refused_by_name(version: object) -> None:
     table = HEADERS.to_amqp() | {"x-tq-version": version}
-    with pytest.raises(BadHeadersError, match=f"x-tq-version must be {MESSAGE_VERSION}"):
+    with pytest.raises(BadHeadersError, match="x-tq-version must be 1 or 2, not"):
         parse_headers(table)
 
 
@@ -142,7 +144,7 @@ def test_the_greatest_number_that_is_let_in_can_be_held(key: str) -> None:
 
 @given(
     st.dictionaries(
-        st.sampled_from(["x-tq-version", "x-tq-retry", *TEXTS, *NUMBERS]),
+        st.sampled_from(["x-tq-version", "x-tq-retry", SOURCE, *TEXTS, *NUMBERS]),
         st.none() | st.booleans() | st.integers() | st.text() | st.binary() | st.floats(),
     )
 )
@@ -205,3 +207,19 @@ def test_an_attempt_that_is_no_number_from_one_is_refused_by_name(value: object)
 def test_a_timeout_is_carried_in_whole_milliseconds() -> None:
     headers = replace(HEADERS, timeout=timedelta(microseconds=1999))
     assert headers.to_amqp()["x-tq-timeout-ms"] == 1
+
+
+SOURCED = replace(HEADERS, payload_from=PayloadSource("ConfigMap", "orders", "a.json"))
+
+
+def test_a_payload_that_is_elsewhere_is_named_in_a_message_of_another_version() -> None:
+    # A worker of before would run the Task without payload, did it not refuse the version.
+    table = SOURCED.to_amqp()
+    assert table == HEADERS.to_amqp() | {"x-tq-version": 2, SOURCE: "ConfigMap/orders/a.json"}
+    assert parse_headers(table) == SOURCED
+
+
+@pytest.mark.parametrize("value", [None, "", 1, b"Secret/a/k", "Secret/../k"], ids=repr)
+def test_a_payload_that_cannot_be_found_by_its_header_is_refused_by_name(value: object) -> None:
+    with pytest.raises(BadHeadersError, match=f"^header {SOURCE}"):
+        parse_headers(SOURCED.to_amqp() | {SOURCE: value})

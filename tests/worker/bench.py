@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, cast
 
@@ -14,6 +15,7 @@ from taskqueue_worker.broker import Broker
 from taskqueue_worker.claim import Path
 from taskqueue_worker.deliveries import Delivery, Tag, TaskMessage
 from taskqueue_worker.outcomes import Failure, Outcome, Success
+from taskqueue_worker.payloads import Payloads
 from taskqueue_worker.runners import Job
 from taskqueue_worker.session import BrokerError
 from taskqueue_worker.settle import Acknowledge, DeadLetter, Settlement
@@ -50,7 +52,7 @@ class Published(NamedTuple):
 
 
 class FakeBroker:
-    """Keeps what was acknowledged, given back and published.
+    """Keeps what was acknowledged, given back and published, and of which deliveries.
 
     go: what publications wait for. over: the connection is lost and will not come back.
     """
@@ -60,6 +62,7 @@ class FakeBroker:
         self.acked: list[Tag] = []
         self.returned: list[Tag] = []
         self.published: list[Published] = []
+        self.copied: list[Delivery] = []
         self.changed = asyncio.Event()
         self.publishing = asyncio.Event()
         self.go = asyncio.Event()
@@ -94,6 +97,7 @@ class FakeBroker:
             raise BrokerError("the connection was lost")
         if self.over:
             raise BrokerError("the connection was lost while draining")
+        self.copied.append(delivery)
         self.published.append(Published(exchange, key(), delivery.message_id, dict(headers)))
 
     async def stop_consuming(self) -> None:
@@ -162,6 +166,24 @@ class FakeAttempts:
         return DeadLetter(outcome) if isinstance(outcome, Failure) else Acknowledge()
 
 
+class FakePayloads:
+    """Fills messages as told: with a payload, or with why there is none.
+
+    found: instead of the body. go: what a fill waits for.
+    """
+
+    def __init__(self) -> None:
+        self.found: bytes | Failure | None = None
+        self.go = asyncio.Event()
+        self.go.set()
+
+    async def fill(self, message: TaskMessage) -> TaskMessage:
+        await self.go.wait()
+        if isinstance(self.found, Failure):
+            return replace(message, bad=self.found)
+        return message if self.found is None else replace(message, payload=self.found)
+
+
 class FakeRunner:
     """Holds jobs until they are let go."""
 
@@ -199,11 +221,13 @@ class Bench:
         slots: int = 1,
     ) -> None:
         self.broker, self.attempts, self.runner = FakeBroker(), FakeAttempts(), FakeRunner()
+        self.payloads = FakePayloads()
         place = Place("c", "ns", "q", slots=slots, timeout=9, retry=retry)
         self.worker = Worker(
             place,
             cast(Broker, self.broker),
             attempts or cast(Attempts, self.attempts),
+            cast(Payloads, self.payloads),
             self.runner,
             frozenset({"echo"}),
             random,

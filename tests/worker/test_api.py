@@ -9,9 +9,11 @@ import pytest
 from aiohttp import web
 
 from taskqueue_api.messages import TaskUid
+from taskqueue_api.payload_source import PayloadSource
 from taskqueue_worker.api import (
     ApiServer,
     Cluster,
+    Forbidden,
     Gone,
     Refused,
     UnauthorizedError,
@@ -127,6 +129,38 @@ async def test_a_server_that_is_away_is_waited_for(server: FakeServer) -> None:
 async def test_a_name_never_becomes_another_path(server: FakeServer) -> None:
     assert await server.api.get_pod("../secrets/s") is None
     assert server.requests == []
+
+
+@pytest.mark.parametrize(
+    ("source", "path"),
+    [
+        pytest.param(PayloadSource("ConfigMap", "orders", "a"), "configmaps/orders", id="config"),
+        pytest.param(PayloadSource("Secret", "cards", "visa"), "secrets/cards", id="secret"),
+    ],
+)
+async def test_where_a_payload_is_is_read_as_stored_now(
+    server: FakeServer, source: PayloadSource, path: str
+) -> None:
+    server.answers = [web.json_response({"data": {"a": "1"}})]
+    assert await server.api.get_source(source) == {"data": {"a": "1"}}
+    assert server.requests == [("GET", f"/api/v1/namespaces/ns/{path}", "Bearer first", None)]
+
+
+@pytest.mark.parametrize(
+    ("code", "answer"), [(404, None), (403, Forbidden("words"))], ids=["missing", "forbidden"]
+)
+async def test_a_decisive_answer_to_the_read_of_a_payload(
+    server: FakeServer, code: int, answer: Forbidden | None
+) -> None:
+    server.answers = [status(code, "words")]
+    assert await server.api.get_source(PayloadSource("Secret", "s", "k")) == answer
+    assert server.slept == []
+
+
+async def test_a_server_that_is_away_is_waited_for_with_a_payload_too(server: FakeServer) -> None:
+    server.answers = [status(500), status(429), status(401), status(404)]
+    assert await server.api.get_source(PayloadSource("Secret", "s", "k")) is None
+    assert server.slept == [0.25, 0.5, 1.0]
 
 
 async def test_a_busy_server_says_how_long_to_wait(server: FakeServer) -> None:

@@ -1,9 +1,11 @@
 """What a delivered message asks for."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from taskqueue_api.payload_source import PayloadSource
 from taskqueue_worker.deliveries import (
     BadMessage,
     Delivery,
@@ -26,6 +28,9 @@ HEADERS = {
     "x-tq-dispatches": 1,
     "x-tq-timeout-ms": 30_000,
 }
+
+SOURCE = "x-tq-payload-from"
+SECRET = PayloadSource("Secret", "cards", "visa")
 
 
 def read(**changes: Any) -> Message:
@@ -78,7 +83,7 @@ def test_a_tasks_message_with_a_bad_body_still_names_its_task(body: bytes) -> No
     ("changes", "error_type", "words"),
     [
         pytest.param(
-            {"headers": HEADERS | {"x-tq-version": 2}}, "BadMessage", "x-tq-version", id="version"
+            {"headers": HEADERS | {"x-tq-version": 3}}, "BadMessage", "x-tq-version", id="version"
         ),
         pytest.param(
             {"headers": HEADERS | {"x-tq-run": "0"}}, "BadMessage", "x-tq-run", id="wrong type"
@@ -94,6 +99,15 @@ def test_a_tasks_message_with_a_bad_body_still_names_its_task(body: bytes) -> No
         ),
         pytest.param(
             {"headers": {"x-tq-attempt": "2"}}, "BadMessage", "x-tq-attempt", id="outside, a text"
+        ),
+        pytest.param(
+            {"headers": HEADERS | {"x-tq-version": 2}}, "BadMessage", SOURCE, id="no source"
+        ),
+        pytest.param(
+            {"headers": HEADERS | {"x-tq-version": 2, SOURCE: "Secret/../pods/k"}},
+            "BadMessage",
+            SOURCE,
+            id="path as source",
         ),
         pytest.param({"message_id": ""}, "BadMessage", "message_id", id="no uid"),
         pytest.param({"headers": {}, "body": b"{"}, "BadMessage", "JSON", id="outside, not JSON"),
@@ -142,10 +156,29 @@ def test_a_policy_made_to_harm_is_a_bad_message_and_not_the_end_of_the_worker(re
 
 
 def test_a_bad_message_is_bad_for_good() -> None:
-    for message in (read(headers=HEADERS | {"x-tq-version": 2}), read(headers={}, type="")):
+    for message in (read(headers=HEADERS | {"x-tq-version": 3}), read(headers={}, type="")):
         assert isinstance(message, BadMessage)
         assert message.error.permanent
     task = read(body=b"{")
     assert isinstance(task, TaskMessage)
     assert task.bad is not None
     assert task.bad.permanent
+
+
+def test_a_message_may_name_where_its_payload_is() -> None:
+    named = {"x-tq-version": 2, SOURCE: "Secret/cards/visa"}
+    message = read(headers=HEADERS | named, body=b"null")
+    assert isinstance(message, TaskMessage)
+    assert (message.headers.payload_from, message.bad) == (SECRET, None)
+
+
+def test_only_a_message_of_a_task_may_do_so() -> None:
+    message = read(headers={SOURCE: "Secret/cards/visa"}, message_id="", body=b"1")
+    assert isinstance(message, OutsideMessage)
+    assert message.payload == b"1"
+
+
+def test_a_payload_is_never_shown_with_its_message() -> None:
+    message = read(body=b"null")
+    assert isinstance(message, TaskMessage)
+    assert "hidden" not in repr(replace(message, payload=b'"hidden"'))

@@ -60,6 +60,20 @@ async def test_a_program_succeeds_with_what_it_prints(script: str, result: bytes
 
 
 @pytest.mark.parametrize(
+    ("script", "result"),
+    [
+        pytest.param("wc -c", b"1048576", id="read"),
+        pytest.param("echo 1", b"1", id="not read"),
+    ],
+)
+async def test_a_program_gets_a_payload_as_large_as_a_secret_can_be(
+    script: str, result: bytes
+) -> None:
+    payload = b'"' + b"x" * (1024 * 1024 - 2) + b'"'
+    assert await run(script, payload) == Success(result)
+
+
+@pytest.mark.parametrize(
     ("script", "error_type", "words"),
     [
         pytest.param("echo oops >&2; exit 3", "ExitCode", "exit code 3: oops", id="exit code"),

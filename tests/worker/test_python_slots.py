@@ -22,6 +22,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 HANDLERS = Path(__file__).parent / "handlers"
 MODULE = "worker_test_handlers"
+MIB = 1024 * 1024
 
 
 def job(handler: str, payload: Any = None, timeout: float = 8) -> Job:
@@ -92,6 +93,10 @@ async def slots() -> AsyncIterator[Slots]:
 )
 async def test_a_payload_arrives_as_it_was_sent(slots: Slots, payload: Any) -> None:
     assert await slots.result("echo", payload) == payload
+
+
+async def test_a_payload_as_large_as_a_secret_can_be_arrives_whole(slots: Slots) -> None:
+    assert await slots.result("length", "x" * MIB) == MIB
 
 
 async def test_progress_arrives_when_it_changes(slots: Slots) -> None:

@@ -1,4 +1,4 @@
-"""The edge to the API server: read Tasks and pods, patch a Task's status."""
+"""The edge to the API server: read Tasks, pods and payloads, patch a Task's status."""
 
 import asyncio
 import json
@@ -13,6 +13,7 @@ from typing import Any
 import aiohttp
 
 from taskqueue_api.names import API_VERSION, TASKS
+from taskqueue_api.payload_source import PayloadSource
 from taskqueue_api.tls import client_context
 from taskqueue_worker.clock import ServerClock
 from taskqueue_worker.deliveries import is_object_name
@@ -26,6 +27,8 @@ _OFFER_TIMEOUT = aiohttp.ClientTimeout(total=5)
 _UNAUTHORIZED_SECONDS = 30.0
 """An API server that cannot read its store says 401 too; beyond this it is taken at its word."""
 _REFUSALS = frozenset({400, 409, 413, 422})
+_FORBIDDEN = 403
+_PLURALS = {"ConfigMap": "configmaps", "Secret": "secrets"}
 _METADATA_ONLY = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 """The answer to a patch without the payload in it; nobody reads it."""
 _PATCH_HEADERS = {"Content-Type": "application/json-patch+json", "Accept": _METADATA_ONLY}
@@ -53,6 +56,13 @@ class Written:
 @dataclass(frozen=True)
 class Gone:
     """There is no such object."""
+
+
+@dataclass(frozen=True)
+class Forbidden:
+    """This worker may not read it; message: the API server's own words."""
+
+    message: str
 
 
 WriteAnswer = Written | Refused | Gone
@@ -110,7 +120,7 @@ class ApiServer:
         self._monotonic = monotonic
         self._token = Token(cluster.folder / "token", monotonic)
         self._tasks = f"{cluster.url}/apis/{API_VERSION}/namespaces/{namespace}/{TASKS}"
-        self._pods = f"{cluster.url}/api/v1/namespaces/{namespace}/pods"
+        self._core = f"{cluster.url}/api/v1/namespaces/{namespace}"
         self._jitter = jitter
         context = client_context(ca_file=str(cluster.folder / "ca.crt"))
         self._session = aiohttp.ClientSession(
@@ -132,7 +142,16 @@ class ApiServer:
         """Return a pod of this namespace; None: there is none."""
         if not is_object_name(name):
             return None  # a status may say anything; this must not become another path
-        return await self._get(f"{self._pods}/{name}")
+        return await self._get(f"{self._core}/pods/{name}")
+
+    async def get_source(self, source: PayloadSource) -> Mapping[str, Any] | Forbidden | None:
+        """Return a ConfigMap or Secret of this namespace as stored now; None: there is none.
+
+        Raises UnauthorizedError.
+        """
+        url = f"{self._core}/{_PLURALS[source.kind]}/{source.name}"
+        status, body = await self._call("GET", url, None, {}, frozenset({_FORBIDDEN}))
+        return Forbidden(_words(body)) if status == _FORBIDDEN else _object(status, body)
 
     async def patch_status(self, name: str, patch: Patch) -> WriteAnswer:
         """Apply a JSON Patch to a Task's status. Raises UnauthorizedError."""
@@ -157,11 +176,7 @@ class ApiServer:
         return _answer_to_write(status, body) if decisive else None
 
     async def _get(self, url: str) -> Mapping[str, Any] | None:
-        status, body = await self._call("GET", url, None, {}, frozenset())
-        if status == 404:
-            return None
-        found: Mapping[str, Any] = json.loads(body)
-        return found
+        return _object(*await self._call("GET", url, None, {}, frozenset()))
 
     async def _call(
         self,
@@ -213,6 +228,13 @@ class ApiServer:
             body = await answer.read()
             wait = answer.headers.get("Retry-After", "")
             return answer.status, body, float(wait) if wait.isdigit() else 0.0
+
+
+def _object(status: int, body: bytes) -> Mapping[str, Any] | None:
+    if status == 404:
+        return None
+    found: Mapping[str, Any] = json.loads(body)
+    return found
 
 
 def _answer_to_write(status: int, body: bytes) -> WriteAnswer:

@@ -21,6 +21,7 @@ from taskqueue_worker.clock import ServerClock
 from taskqueue_worker.handling import Handling, open_handling
 from taskqueue_worker.health import Health, serve_http
 from taskqueue_worker.logs import configure_logging, leave_last_words
+from taskqueue_worker.payloads import Payloads
 from taskqueue_worker.processes import LauncherError
 from taskqueue_worker.runners import log_from_handler
 from taskqueue_worker.settings import Settings, SettingsError, load_settings
@@ -117,7 +118,8 @@ def _build(settings: Settings, api: ApiServer, handling: Handling) -> _Parts:
         retry=settings.retry,
     )
     attempts = Attempts(api, me, settings.retry, always=settings.claim == "Always")
-    worker = Worker(place, broker, attempts, handling.runner, handling.names)
+    payloads = Payloads(api, settings.name)
+    worker = Worker(place, broker, attempts, payloads, handling.runner, handling.names)
     health = Health(connected=lambda: broker.connected, consuming=lambda: broker.consuming)
     _log.info("started", extra={"queue": queue, "slots": slots, "instance": me.instance})
     return _Parts(handling, api, broker, worker, health)

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from taskqueue_api.messages import (
@@ -40,12 +40,16 @@ class Delivery:
 
 @dataclass(frozen=True)
 class TaskMessage:
-    """A message that carries a Task. bad: why its body cannot be a payload, if it cannot."""
+    """A message that carries a Task.
+
+    payload: the body, until it is filled from where the headers say that it is.
+    bad: why there is no payload, if there is none.
+    """
 
     delivery: Delivery
     headers: TaskHeaders
     uid: TaskUid
-    payload: bytes
+    payload: bytes = field(repr=False)
     bad: Failure | None
 
 

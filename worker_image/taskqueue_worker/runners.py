@@ -44,7 +44,7 @@ class Job:
     """
 
     handler: str
-    payload: bytes
+    payload: bytes = field(repr=False)
     timeout: float
     uid: str
     attempt: int

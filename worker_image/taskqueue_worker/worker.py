@@ -24,6 +24,7 @@ from taskqueue_worker.deliveries import (
 from taskqueue_worker.ended import report_end
 from taskqueue_worker.inflight import Entry, Inflight, State
 from taskqueue_worker.outcomes import Failure, Outcome, final
+from taskqueue_worker.payloads import Payloads
 from taskqueue_worker.publications import Publications
 from taskqueue_worker.retrying import decide_retry
 from taskqueue_worker.runners import Job, Runner
@@ -90,6 +91,7 @@ class Worker:
         place: Place,
         broker: Broker,
         attempts: Attempts,
+        payloads: Payloads,
         runner: Runner,
         handlers: frozenset[str] | None,
         random: Random = random.random,
@@ -98,6 +100,7 @@ class Worker:
         self._place = place
         self._broker = broker
         self._attempts = attempts
+        self._payloads = payloads
         self._runner = runner
         self._handlers = handlers
         self._labels = metrics.HandlerLabels(handlers)
@@ -199,12 +202,18 @@ class Worker:
             try:
                 if isinstance(entry.message, TaskMessage):
                     entry.state = State.CLAIMING
-                    await self._run_task(entry, entry.message)
+                    await self._serve_task(entry, entry.message)
                 else:
                     entry.state = State.ACTIVE
                     await self._run_outside(entry, entry.message)
             finally:
                 metrics.BUSY.dec()
+
+    async def _serve_task(self, entry: Entry, message: TaskMessage) -> None:
+        # Before the claim: what is claimed without a write must start at once.
+        message = await self._payloads.fill(message)
+        if entry.state is not State.FORGOTTEN:  # given back meanwhile
+            await self._run_task(entry, message)
 
     async def _run_task(self, entry: Entry, message: TaskMessage) -> None:
         suspect = self._running.is_suspect(message.uid)

@@ -29,6 +29,11 @@ def echo(payload: Any) -> Any:
     return payload
 
 
+@task("length")
+def length(payload: str) -> int:
+    return len(payload)
+
+
 @task("mail")
 def mail(payload: Mail) -> dict[str, Any]:
     return {"to": payload.to, "copies": payload.copies}
