@@ -202,6 +202,7 @@ def is_restarted(system: System, pod: Object) -> bool:
         pytest.param("delete", "taskqueues.taskqueue.dev", False, id="delete TaskQueues"),
         pytest.param("list", "secrets", False, id="list Secrets"),
         pytest.param("delete", "secrets", False, id="delete Secrets"),
+        pytest.param("list", "configmaps", False, id="list ConfigMaps"),
         pytest.param("create", "pods", False, id="create pods"),
         pytest.param("create", "pods/exec", False, id="run commands in pods"),
         pytest.param("get", "nodes", False, id="see nodes"),

@@ -8,6 +8,7 @@ from taskqueue_api.conditions import Conditions
 from taskqueue_api.dead_letters import DeadLetterSpec
 from taskqueue_api.history import HistorySpec
 from taskqueue_api.names import TASKQUEUE_NAME_MAX
+from taskqueue_api.payload_from import PayloadSourcesSpec
 from taskqueue_api.pod_template import WorkerTemplate
 from taskqueue_api.retry import RetrySpec
 from taskqueue_api.schema import DNS_LABEL, Model, Name, Rule, duration_rules, rules
@@ -174,6 +175,12 @@ class WorkersSpec(Model):
         "per Task.",
     )
     handlers: HandlersSpec = Field(description="What runs the Tasks.")
+    payload_sources: PayloadSourcesSpec | None = Field(
+        default=None,
+        description="What the workers may read for Tasks with `payloadFrom`, each by its name. "
+        "Default: nothing. Whoever may create Tasks can have what is listed given to any handler "
+        "of the queue.",
+    )
     template: WorkerTemplate = Field(
         default=WorkerTemplate(), description="Changes to the worker pods."
     )

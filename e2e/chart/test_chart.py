@@ -88,6 +88,7 @@ def test_rights_are_few(render: Render, settings: list[str]) -> None:
     everything = {value for rule in rules for field in rule.values() for value in field}
     assert "*" not in everything
     assert not everything & {"escalate", "bind", "impersonate", "deletecollection"}
+    assert {verb for name, verb in granted(rules) if name == "configmaps"} == {"get"}
     assert {name for name, verb in granted(rules) if verb == "delete"} <= {"deployments", "tasks"}
     assert {verb for name, verb in granted(rules) if name == "secrets"} == {
         "get",
@@ -109,7 +110,8 @@ def test_rights_cover_what_workers_are_granted(render: Render) -> None:
     """Else the API server refuses the Role that the operator makes for them."""
     (role,) = of_kind(render(), "ClusterRole")
     needed = {("tasks", "get"), ("tasks/status", "patch"), ("pods", "get")}
-    assert needed <= granted(role["rules"])
+    listed = {("configmaps", "get"), ("secrets", "get")}
+    assert needed | listed <= granted(role["rules"])
 
 
 def test_named_namespaces_get_roles_of_their_own(render: Render) -> None:

@@ -1,5 +1,6 @@
 {{/* What the operator may do in every namespace that it serves. A worker's Role grants only what
-stands here too (tasks get, tasks/status patch, pods get), so `escalate` and `bind` are not needed. */}}
+stands here too (tasks get, tasks/status patch, pods get; secrets and configmaps get, by name), so
+`escalate` and `bind` are not needed. */}}
 {{- define "taskqueue.rules" -}}
 - apiGroups: [taskqueue.dev]
   resources: [taskqueues]
@@ -34,6 +35,10 @@ stands here too (tasks get, tasks/status patch, pods get), so `escalate` and `bi
   resources: [secrets]
   # By name only: a list would show every Secret there is.
   verbs: [get, create, patch]
+- apiGroups: [""]
+  resources: [configmaps]
+  # Never read by the operator, which can let workers read only what it may read itself.
+  verbs: [get]
 - apiGroups: [""]
   resources: [services]
   # To find the port named `management` of the broker's Service.

@@ -9,6 +9,7 @@ from typing import Any
 
 from taskqueue_api import names
 from taskqueue_api.durations import parse_duration
+from taskqueue_api.payload_from import PayloadSourcesSpec
 from taskqueue_api.retries import write_policy
 from taskqueue_api.taskqueue import TaskQueueSpec, WorkersSpec
 from taskqueue_operator.domain.containers import (
@@ -81,8 +82,11 @@ def build_broker_secret(owner: Owner, uri: str, ca: str | None) -> dict[str, Any
     }
 
 
-def build_access(owner: Owner) -> list[dict[str, Any]]:
-    """Return the workers' ServiceAccount, Role and RoleBinding: what one queue needs, no more."""
+def build_access(owner: Owner, sources: PayloadSourcesSpec | None) -> list[dict[str, Any]]:
+    """Return the workers' ServiceAccount, Role and RoleBinding: what one queue needs, no more.
+
+    sources: what the workers may read for payloads; None: nothing.
+    """
     metadata = build_metadata(owner, names.child(owner.name))
     return [
         {
@@ -99,6 +103,7 @@ def build_access(owner: Owner) -> list[dict[str, Any]]:
                 {"apiGroups": [names.GROUP], "resources": ["tasks"], "verbs": ["get"]},
                 {"apiGroups": [names.GROUP], "resources": ["tasks/status"], "verbs": ["patch"]},
                 {"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]},
+                *_source_rules(sources or PayloadSourcesSpec()),
             ],
         },
         {
@@ -118,6 +123,16 @@ def build_access(owner: Owner) -> list[dict[str, Any]]:
                 }
             ],
         },
+    ]
+
+
+def _source_rules(sources: PayloadSourcesSpec) -> list[dict[str, Any]]:
+    """Return what allows to read these objects, and no others of their kind."""
+    listed = {"configmaps": sources.config_maps, "secrets": sources.secrets}
+    return [
+        {"apiGroups": [""], "resources": [kind], "resourceNames": sorted(wanted), "verbs": ["get"]}
+        for kind, wanted in listed.items()
+        if wanted  # a rule without names would allow all of them
     ]
 
 

@@ -92,7 +92,7 @@ class Workers:
             await self._children.apply(
                 owner,
                 [
-                    *build_access(owner),
+                    *build_access(owner, spec.workers.payload_sources),
                     build_deployment(owner, spec, self._defaults, secret_version),
                 ],
             )

@@ -261,7 +261,7 @@ def test_everything_is_owned_and_labelled() -> None:
     everything = [
         deployment(),
         build_broker_secret(OWNER, "amqp://u:p@h", None),
-        *build_access(OWNER),
+        *build_access(OWNER, None),
     ]
     assert {item["kind"] for item in everything} == {
         "Deployment",
@@ -286,7 +286,7 @@ def test_everything_is_owned_and_labelled() -> None:
 
 
 def test_workers_may_read_tasks_and_pods_and_write_status_and_no_more() -> None:
-    account, role, binding = build_access(OWNER)
+    account, role, binding = build_access(OWNER, None)
     assert role["rules"] == [
         {"apiGroups": ["taskqueue.dev"], "resources": ["tasks"], "verbs": ["get"]},
         {"apiGroups": ["taskqueue.dev"], "resources": ["tasks/status"], "verbs": ["patch"]},
@@ -297,6 +297,34 @@ def test_workers_may_read_tasks_and_pods_and_write_status_and_no_more() -> None:
     assert binding["subjects"] == [
         {"kind": "ServiceAccount", "name": account["metadata"]["name"], "namespace": "shop"}
     ]
+
+
+def rights(sources: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """Return what workers may do besides what all may."""
+    spec = build_spec(payloadSources=sources)
+    _, role, _ = build_access(OWNER, spec.workers.payload_sources)
+    rules: list[dict[str, Any]] = role["rules"]
+    return rules[3:]
+
+
+def test_workers_may_read_what_is_listed_for_payloads_by_its_name_alone() -> None:
+    get = {"apiGroups": [""], "verbs": ["get"]}
+    assert rights({"configMaps": ["orders"], "secrets": ["visa", "amex"]}) == [
+        {**get, "resources": ["configmaps"], "resourceNames": ["orders"]},
+        {**get, "resources": ["secrets"], "resourceNames": ["amex", "visa"]},
+    ]
+
+
+@pytest.mark.parametrize(
+    "sources", [None, {}, {"secrets": []}, {"configMaps": [], "secrets": []}], ids=repr
+)
+def test_no_names_mean_no_right(sources: dict[str, Any] | None) -> None:
+    # To Kubernetes, a rule with an empty list of names is one about all objects.
+    assert rights(sources) == []
+
+
+def test_what_is_listed_for_payloads_rolls_no_pods() -> None:
+    assert deployment(build_spec(payloadSources={"secrets": ["visa"]})) == deployment()
 
 
 @pytest.mark.parametrize(
