@@ -8,11 +8,15 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 from e2e.demo import SYSTEM_NAMESPACE
 from e2e.docs import read_command
 from e2e.system import RABBITMQ
 from taskqueue_api import names
+from taskqueue_api.payload_source import read_payload_from
+from taskqueue_api.task import Task
+from taskqueue_api.taskqueue import TaskQueue
 from taskqueue_worker.runners import Job, describe_job
 
 
@@ -69,6 +73,18 @@ def test_all_failed_tasks_of_a_queue_are_run_again_one_by_one(tmp_path: Path) ->
 def test_a_command_that_is_not_there_is_said() -> None:
     with pytest.raises(LookupError, match="0 commands with 'no such thing'"):
         read_command("dead-letters.md", "no such thing")
+
+
+def test_the_payload_that_is_shown_is_there_and_listed() -> None:
+    text = (ROOT / "docs/payloads.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    secret, queue, task = yaml.safe_load_all(block)
+    assert Task.model_validate(task).spec.payload_from
+    source = read_payload_from(task["spec"]["payloadFrom"])
+    listed = TaskQueue.model_validate(queue).spec.workers.payload_sources
+    assert listed is not None
+    assert listed.secrets == [source.name] == [secret["metadata"]["name"]]
+    assert json.loads(secret["stringData"][source.key])
 
 
 ROOT = Path(__file__).parent.parent

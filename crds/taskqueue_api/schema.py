@@ -115,3 +115,25 @@ QueueRef = Annotated[
 ]
 JsonValue = Annotated[Any, WithJsonSchema({"x-kubernetes-preserve-unknown-fields": True})]
 """Any JSON value. CEL can neither look into it nor measure it."""
+
+Moment = Annotated[
+    str,
+    WithJsonSchema(
+        {
+            "type": "string",
+            "format": "date-time",
+            "maxLength": 40,
+            # Go takes an offset of 24 hours, Python does not.
+            "pattern": "([Zz]|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$",
+            # What lies beyond cannot be meant, and the libraries that read it differ there.
+            **rules(
+                Rule(
+                    "self > timestamp('2000-01-01T00:00:00Z') && "
+                    "self < timestamp('2200-01-01T00:00:00Z')",
+                    "must be a time between the years 2000 and 2200",
+                )
+            ),
+        }
+    ),
+]
+"""A time as RFC 3339 writes it, with its zone; the API server checks that."""

@@ -2,15 +2,17 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, WithJsonSchema
+from pydantic import ConfigDict, Field
 
 from taskqueue_api.conditions import Conditions
 from taskqueue_api.history import Ttl
 from taskqueue_api.names import NOT_BEFORE_MAX, TASKS_PRIORITY_DEFAULT
+from taskqueue_api.payload_from import PayloadFrom
 from taskqueue_api.retry import RetrySpec
 from taskqueue_api.schema import (
     JsonValue,
     Model,
+    Moment,
     QueueRef,
     Rule,
     duration_rules,
@@ -86,31 +88,9 @@ _UNCHANGED = " && ".join(
         "self.queue == oldSelf.queue",
         "self.handler == oldSelf.handler",
         "self.priority == oldSelf.priority",
-        *(_same(field) for field in ("timeout", "retry", "notBefore", "deadline")),
+        *(_same(field) for field in ("payloadFrom", "timeout", "retry", "notBefore", "deadline")),
     ]
 )
-
-Moment = Annotated[
-    str,
-    WithJsonSchema(
-        {
-            "type": "string",
-            "format": "date-time",
-            "maxLength": 40,
-            # Go takes an offset of 24 hours, Python does not.
-            "pattern": "([Zz]|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$",
-            # What lies beyond cannot be meant, and the libraries that read it differ there.
-            **rules(
-                Rule(
-                    "self > timestamp('2000-01-01T00:00:00Z') && "
-                    "self < timestamp('2200-01-01T00:00:00Z')",
-                    "must be a time between the years 2000 and 2200",
-                )
-            ),
-        }
-    ),
-]
-"""A time as RFC 3339 writes it, with its zone; the API server checks that."""
 
 
 class TaskSpec(Model):
@@ -167,6 +147,12 @@ class TaskSpec(Model):
     payload: JsonValue = Field(
         default=None,
         description="Any JSON value, at most 32 KiB and 100 levels deep, given to the handler.",
+    )
+    payload_from: PayloadFrom | None = Field(
+        default=None,
+        description="Where the payload is, instead of `payload`: in a key of a ConfigMap or "
+        "Secret of the namespace, which the worker reads at each start. The TaskQueue must list "
+        "it in `workers.payloadSources`.",
     )
     priority: Annotated[int, Field(ge=0, le=9)] = Field(
         default=TASKS_PRIORITY_DEFAULT,

@@ -12,10 +12,14 @@ from taskqueue_api.durations import format_duration, parse_duration
 from taskqueue_api.messages import TaskHeaders, TaskUid
 from taskqueue_api.names import NOT_BEFORE_MAX, TASKS_PRIORITY_DEFAULT
 from taskqueue_api.nesting import NESTING_MAX, is_too_deep
+from taskqueue_api.payload_source import PayloadSource, read_payload_from
 from taskqueue_api.retries import write_policy
 from taskqueue_api.task import DEADLINE_EXCEEDED, PAYLOAD_MAX_BYTES
 
 WAITING_PHASES = ("Pending", "Retrying")
+
+NO_PAYLOAD = b"null"
+"""The body of a message without payload, or whose payload is elsewhere."""
 
 REPUBLISH_DELAY = timedelta(seconds=10)
 """Between announcing a second publication and making it: by then whoever started the first one
@@ -51,6 +55,7 @@ class WaitingTask:
     timeout, retry: the Task's own; None: the TaskQueue's.
     listed: it was there before we watched, so an earlier operator may have published it.
     too_deep: its payload is nested too deeply to be a message's body, so it is not in `payload`.
+    payload_from: where the payload is that the worker gives to the handler; None: it is `payload`.
     """
 
     uid: TaskUid
@@ -70,6 +75,7 @@ class WaitingTask:
     deadline: datetime | None = None
     retry: str | None = None
     too_deep: bool = False
+    payload_from: PayloadSource | None = None
 
     @property
     def running(self) -> bool:
@@ -113,7 +119,7 @@ def read_task(body: Mapping[str, Any], *, listed: bool) -> WaitingTask:
     attempts = status.get("attempts", 0)
     timeout, deadline = spec.get("timeout"), spec.get("deadline")
     due = {"Pending": spec.get("notBefore"), "Retrying": status.get("nextAttemptTime")}.get(phase)
-    payload = spec.get("payload")
+    payload, source = spec.get("payload"), spec.get("payloadFrom")
     # One that was run is not refused any more, so it must be carried.
     too_deep = phase == "Pending" and is_too_deep(payload)
     return WaitingTask(
@@ -134,6 +140,7 @@ def read_task(body: Mapping[str, Any], *, listed: bool) -> WaitingTask:
         deadline=parse_time(deadline) if deadline else None,
         retry=write_policy(spec["retry"]) if "retry" in spec else None,
         too_deep=too_deep,
+        payload_from=read_payload_from(source) if source else None,
     )
 
 
@@ -149,7 +156,13 @@ def decide_refusal(task: WaitingTask, ceiling: timedelta) -> Refusal | None:
     """
     if task.retrying or task.running:
         return None
-    # The admission policy refuses it, where the policy is installed.
+    # The admission policy refuses these two, where the policy is installed.
+    if task.payload_from is not None and task.payload not in (None, NO_PAYLOAD):
+        return Refusal(
+            "PayloadAmbiguous",
+            "spec.payload and spec.payloadFrom are both set, and a Task has one payload: create "
+            "another Task with one of them",
+        )
     if task.due is not None and task.due - task.created > NOT_BEFORE_MAX + timedelta(days=1):
         return Refusal(
             "NotBeforeTooLate",
@@ -166,7 +179,8 @@ def decide_refusal(task: WaitingTask, ceiling: timedelta) -> Refusal | None:
         return Refusal(
             "PayloadTooLarge",
             f"spec.payload has {len(task.payload)} bytes as JSON; the limit is "
-            f"{PAYLOAD_MAX_BYTES}: store the data elsewhere and pass where it is",
+            f"{PAYLOAD_MAX_BYTES}: put it into a ConfigMap or Secret and name that in "
+            "spec.payloadFrom, or store it elsewhere and pass where it is",
         )
     if task.timeout is not None and task.timeout > ceiling:
         return Refusal(
@@ -255,4 +269,5 @@ def build_headers(task: WaitingTask, cluster: str, ceiling: timedelta) -> TaskHe
         retry=task.retry,
         delayed=task.due is not None,
         deadline=task.deadline,
+        payload_from=task.payload_from,
     )

@@ -8,6 +8,7 @@ import pytest
 
 from taskqueue_api.messages import parse_headers
 from taskqueue_api.nesting import NESTING_MAX
+from taskqueue_api.payload_source import PayloadSource
 from taskqueue_api.task import PAYLOAD_MAX_BYTES
 from taskqueue_operator.domain.dispatching import (
     Publication,
@@ -26,6 +27,7 @@ from tests.operator.builders import CLUSTER, KEY, NOW, build_nested, build_task,
 
 SECOND = timedelta(seconds=1)
 CEILING = timedelta(minutes=5)
+SOURCE = PayloadSource("Secret", "cards", "visa")
 
 
 @pytest.mark.parametrize(
@@ -144,6 +146,10 @@ def test_decide_dispatched_through(
             {"payload": b"x" * (PAYLOAD_MAX_BYTES + 1)}, "PayloadTooLarge", id="one byte more"
         ),
         pytest.param({"too_deep": True}, "PayloadTooDeep", id="nested too deeply"),
+        pytest.param({"payload_from": SOURCE}, None, id="payload elsewhere"),
+        pytest.param(
+            {"payload_from": SOURCE, "payload": b"{}"}, "PayloadAmbiguous", id="two payloads"
+        ),
         pytest.param({"timeout": None}, None, id="no timeout of its own"),
         pytest.param({"timeout": CEILING}, None, id="timeout at the ceiling"),
         pytest.param(
@@ -158,8 +164,13 @@ def test_decide_refusal(changes: dict[str, Any], expected: str | None) -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"payload": b"x" * (PAYLOAD_MAX_BYTES + 1)}, {"too_deep": True}, {"timeout": 2 * CEILING}],
-    ids=["payload", "depth", "timeout"],
+    [
+        {"payload": b"x" * (PAYLOAD_MAX_BYTES + 1)},
+        {"payload": b"1", "payload_from": SOURCE},
+        {"too_deep": True},
+        {"timeout": 2 * CEILING},
+    ],
+    ids=["payload", "two payloads", "depth", "timeout"],
 )
 def test_a_task_that_was_run_is_not_refused(changes: dict[str, Any]) -> None:
     assert decide_refusal(build_waiting(**changes), CEILING)
@@ -183,7 +194,7 @@ def test_a_refusal_names_field_value_and_limit() -> None:
     large = decide_refusal(build_waiting(payload=b"x" * 40_000), CEILING)
     assert large
     assert "spec.payload has 40000 bytes" in large.message
-    assert "32768" in large.message
+    assert "32768: put it into a ConfigMap or Secret" in large.message
     long = decide_refusal(build_waiting(timeout=timedelta(hours=20)), CEILING)
     assert long
     assert "spec.timeout is 20h; TaskQueue 'emails' allows at most 5m: lower it" in long.message
@@ -228,6 +239,31 @@ def test_a_task_is_read_whole() -> None:
         payload='{"to":["ü"]}'.encode(),
         listed=True,
     )
+
+
+def build_sourced(**changes: Any) -> dict[str, Any]:
+    """Return a Task whose payload is in a Secret."""
+    body = build_task(spec={"payloadFrom": {"secretKeyRef": {"name": "cards", "key": "visa"}}})
+    del body["spec"]["payload"]
+    body["status"] |= changes
+    return body
+
+
+@pytest.mark.parametrize(
+    "status", [{}, {"phase": "Retrying", "attempts": 1}], ids=["first attempt", "another"]
+)
+def test_of_a_payload_that_is_elsewhere_the_message_says_only_where(status: dict[str, Any]) -> None:
+    task = read_task(build_sourced(**status), listed=False)
+    assert (task.payload_from, task.payload) == (SOURCE, b"null")
+    headers = build_headers(task, CLUSTER, CEILING)
+    assert headers.payload_from == SOURCE
+    assert parse_headers(headers.to_amqp()) == headers
+
+
+def test_an_explicit_null_beside_it_is_no_payload() -> None:
+    body = build_sourced()
+    body["spec"]["payload"] = None
+    assert decide_refusal(read_task(body, listed=False), CEILING) is None
 
 
 def test_a_task_that_is_retried_is_read_with_its_next_attempt() -> None:

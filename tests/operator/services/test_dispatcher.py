@@ -31,6 +31,19 @@ async def test_a_task_is_published_once_and_the_operator_writes_nothing(world: W
     assert world.cluster.requests == []
 
 
+async def test_a_payload_that_is_elsewhere_is_named_and_read_by_nobody_here(world: World) -> None:
+    world.open()
+    source = {"secretKeyRef": {"name": "cards", "key": "visa"}}
+    world.create("a", spec={"payload": None, "payloadFrom": source})
+    await asyncio.sleep(60)
+    (sent,) = world.rabbit.sent
+    assert sent.body == b"null"
+    headers = sent.properties.headers
+    assert headers is not None
+    assert (headers["x-tq-version"], headers["x-tq-payload-from"]) == (2, "Secret/cards/visa")
+    assert world.cluster.requests == []
+
+
 async def test_an_edit_of_a_waiting_task_publishes_nothing_twice(world: World) -> None:
     world.open()
     world.create("a")

@@ -14,6 +14,8 @@ from tests.operator.clock import settle
 from tests.operator.rabbit import FakeLink
 from tests.operator.services.dispatching import EARLIER, SECOND, WORK, World, lose_channel
 
+SOURCE = {"secretKeyRef": {"name": "cards", "key": "visa"}}
+
 
 async def test_a_name_used_again_is_another_task(world: World) -> None:
     world.open()
@@ -243,6 +245,7 @@ async def test_what_was_in_a_deleted_taskqueue_waits_for_its_successor(
     [
         pytest.param({"payload": "x" * 32767}, "PayloadTooLarge", id="payload"),
         pytest.param({"timeout": "6m"}, "TimeoutTooLong", id="timeout"),
+        pytest.param({"payloadFrom": SOURCE}, "PayloadAmbiguous", id="two payloads"),
     ],
 )
 async def test_a_task_that_can_never_run_is_failed_and_not_published(
