@@ -27,6 +27,7 @@ def test_examples_end_as_they_say(space: Space) -> None:
     assert not find_unexpected(list(tasks.values()))
     assert tasks["echo"]["status"]["result"] == tasks["echo"]["spec"]["payload"]
     assert tasks["word-count"]["status"]["result"]["words"] == 9
+    assert tasks["word-count-configmap"]["status"]["result"]["words"] == 18
     assert len(tasks["checksum"]["status"]["result"]["sha256"]) == 64
     assert tasks["reverse"]["status"]["result"] == {"text": "lanac a ,nalp a ,nam A"}
     assert tasks["sleep"]["status"]["result"] == {"slept": 1}

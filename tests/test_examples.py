@@ -1,6 +1,7 @@
 """What the demo expects of its examples, and how it judges what became of them."""
 
 import importlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from e2e.examples import (
     is_finished,
     read_examples,
 )
+from taskqueue_api.payload_source import read_payload_from
 from taskqueue_worker.sdk import Registry
 
 ERROR = {"type": "KeyError", "message": "'text'"}
@@ -131,6 +133,18 @@ def test_the_module_of_the_own_code_example_has_the_handler_of_its_task(
     importlib.import_module(module)
     model = registry.handlers[task["spec"]["handler"]].model
     assert model.model_validate(task["spec"]["payload"])
+
+
+def test_payloads_that_examples_name_are_there_and_listed() -> None:
+    documents = read_examples("abc")
+    found = {(one["kind"], one["metadata"]["name"]): one for one in documents}
+    named = [one for one in documents if "payloadFrom" in one.get("spec", {})]
+    assert named
+    for task in named:
+        source = read_payload_from(task["spec"]["payloadFrom"])
+        assert json.loads(found[source.kind, source.name]["data"][source.key])
+        queue = found["TaskQueue", task["spec"]["queue"]]
+        assert source.name in queue["spec"]["workers"]["payloadSources"]["configMaps"]
 
 
 def read_example(path: str) -> list[dict[str, Any]]:
