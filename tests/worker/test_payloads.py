@@ -146,16 +146,22 @@ def test_only_what_may_come_a_moment_later_is_worth_another_attempt() -> None:
 
 
 class FakeApi:
-    """Answers reads in order; the last answer goes on."""
+    """Answers reads in order; the last answer goes on.
+
+    asked: the sources, and in between the Tasks that were read.
+    """
 
     def __init__(self, *answers: Body | Forbidden) -> None:
         self.answers = list(answers)
-        self.asked: list[PayloadSource] = []
+        self.asked: list[PayloadSource | str] = []
         self.slept: list[float] = []
 
     async def get_source(self, source: PayloadSource) -> Body | Forbidden:
         self.asked.append(source)
         return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+
+    async def get_task(self, name: str) -> None:
+        self.asked.append(name)
 
     async def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
@@ -221,6 +227,13 @@ async def test_the_field_that_lists_config_maps_is_named_for_them() -> None:
     assert found.bad is not None
     assert "may not read ConfigMap 'orders'" in found.bad.message
     assert "spec.workers.payloadSources.configMaps." in found.bad.message
+
+
+async def test_a_refusal_counts_only_from_a_server_that_grants_what_workers_may() -> None:
+    # Reading a Task waits for that: of the time until then nothing is taken for a refusal.
+    api = FakeApi(Forbidden("no"), secret(b"1"))
+    await fill(api, message(SECRET))
+    assert api.asked == [SECRET, "t", SECRET]
 
 
 @pytest.mark.parametrize("answer", [secret(b"1"), None], ids=["there", "missing"])

@@ -38,17 +38,20 @@ class Payloads:
         source = message.headers.payload_from
         if source is None or message.bad is not None:
             return message
-        found = await self._read(source)
+        found = await self._read(source, message.headers.name)
         if isinstance(found, Failure):
             return replace(message, bad=found)
         return replace(message, payload=found)
 
-    async def _read(self, source: PayloadSource) -> bytes | Failure:
+    async def _read(self, source: PayloadSource, task: str) -> bytes | Failure:
         answer = await self._api.get_source(source)
         for pause in FORBIDDEN_PAUSES:
             if not isinstance(answer, Forbidden):
                 break
             await self._sleep(pause)
+            # An API server that has just started knows no rights yet, and refuses everything. This
+            # waits until it grants what every worker may.
+            await self._api.get_task(task)
             answer = await self._api.get_source(source)
         if isinstance(answer, Forbidden):
             return explain_forbidden(source, self._taskqueue, answer.message)
