@@ -300,12 +300,8 @@ def test_the_policy_of_tasks_knows_the_reach_of_the_ladder(render: Render) -> No
     (policy,) = of_kind(render(), "ValidatingAdmissionPolicy")
     (binding,) = of_kind(render(), "ValidatingAdmissionPolicyBinding")
     hours = NOT_BEFORE_MAX // timedelta(hours=1)
-    assert [
-        f"duration('{hours}h')" in one["expression"] for one in policy["spec"]["validations"]
-    ] == [
-        False,
-        True,
-    ]
+    rules = [one["expression"] for one in policy["spec"]["validations"]]
+    assert [f"duration('{hours}h')" in rule for rule in rules].count(True) == 1
     assert f"at most {NOT_BEFORE_MAX.days} days" in str(policy["spec"]["validations"])
     assert binding["spec"]["policyName"] == policy["metadata"]["name"]
     assert not of_kind(render("crds.install=false"), "ValidatingAdmissionPolicy")
