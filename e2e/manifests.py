@@ -104,6 +104,17 @@ def secret(name: str, data: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
+def config_map(name: str, data: Mapping[str, str], **fields: Any) -> dict[str, Any]:
+    """Return a ConfigMap. fields: others than `data`."""
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": name},
+        "data": dict(data),
+        **fields,
+    }
+
+
 def amqp_only(name: str, address: str) -> list[dict[str, Any]]:
     """Return a Service that leads to a broker's AMQP port, and not to its management API."""
     port = {"name": "amqp", "port": 5672, "protocol": "TCP"}

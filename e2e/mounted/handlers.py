@@ -108,6 +108,12 @@ def echo(payload: Any) -> Any:
     return payload
 
 
+@task("length")
+def length(payload: str) -> int:
+    """Return how long a text is."""
+    return len(payload)
+
+
 @task("variable")
 def variable(payload: Any) -> str | None:
     """Return an environment variable."""
