@@ -1,7 +1,7 @@
 """The message that carries a Task from the operator to a worker.
 
-The body is the payload as JSON. This module knows properties and headers as plain values; each
-side turns them into its AMQP library's own.
+The body is the payload as JSON; `null` where the headers say that it is elsewhere. This module
+knows properties and headers as plain values; each side turns them into its AMQP library's own.
 """
 
 import json
