@@ -10,6 +10,7 @@ import pytest
 
 from e2e.api import Object
 from e2e.conftest import MakeSpace
+from e2e.faults.test_api_server import of_this_machine
 from e2e.kubectl import CommandError, Kubectl
 from e2e.manifests import (
     ABSENT,
@@ -24,7 +25,6 @@ from e2e.manifests import (
 from e2e.node import node
 from e2e.space import Space, condition_of, count_runs, error_of
 from e2e.system import name_of
-from e2e.test_api_faults import of_this_machine
 from e2e.test_crds import Refusal, refusal
 from e2e.test_rerun import letters_of, rerun, wait_run
 
