@@ -112,13 +112,13 @@ def test_it_may_be_as_large_as_a_config_map_can_be(space: Space) -> None:
 
 def test_each_run_reads_it_anew(space: Space) -> None:
     space.apply(
-        config_map("changing", {"n": "1"}),
+        config_map("changing", {"number": "1"}),
         space.scenario_queue("again", {"payloadSources": {"configMaps": ["changing"]}}),
     )
     space.wait_queue("again")
-    space.apply(task("twice", "again", "record", payloadFrom=in_config("changing", "n")))
+    space.apply(task("twice", "again", "record", payloadFrom=in_config("changing", "number")))
     space.wait_task("twice", "Succeeded")
-    space.apply(config_map("changing", {"n": "2"}))
+    space.apply(config_map("changing", {"number": "2"}))
     rerun(space, "twice")
     assert wait_run(space, "twice")["status"]["phase"] == "Succeeded"
     assert [one.payload for one in space.runs()] == [1, 2]
