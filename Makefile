@@ -5,6 +5,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+MINUTES := 10
+SEED := 1
 # First what can run side by side, then what breaks things that all namespaces share, then what
 # ends operators: each has its own, while the one of all namespaces is off.
 SIDE_BY_SIDE := --numprocesses 5 --dist worksteal
@@ -17,7 +19,7 @@ E2E := echo "== end-to-end tests, side by side" \
 GENERATED := crds charts/taskqueue-operator/files/crds docs/reference.md
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down test test-fast e2e lint generate lock images cluster-up cluster-down
+.PHONY: help demo demo-down test test-fast e2e soak lint generate lock images cluster-up cluster-down
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -40,6 +42,9 @@ test-fast: $(READY) ## Run the unit tests alone: seconds, no cluster
 
 e2e: images ## Run the end-to-end suite alone, on the real cluster
 	@$(E2E)
+
+soak: $(READY) ## Run random Tasks under random faults, and account for each: MINUTES=10 SEED=1
+	@$(BIN)/python -m e2e.soak --minutes $(MINUTES) --seed $(SEED)
 
 lint: $(READY) ## Check style, types, layers, and that generated files are fresh
 	@echo "== ruff, mypy, import-linter, generated files"

@@ -22,7 +22,7 @@ _START_SECONDS = 120
 
 @dataclass(frozen=True)
 class Run:
-    """What a handler told. event: `run`, or `start` and `end`."""
+    """What a handler told. event: `run`, or `start` and `end`. time: seconds since 1970."""
 
     event: str
     uid: str
@@ -30,6 +30,7 @@ class Run:
     name: str
     pod: str
     payload: Any
+    time: float = 0.0
 
 
 class Recorder:

@@ -21,6 +21,7 @@ def _tell(event: str, payload: Any, ctx: Context) -> None:
         "name": ctx.name,
         "pod": os.environ["HOSTNAME"],
         "payload": payload,
+        "time": time.time(),
     }
     url = f"{os.environ['RECORDER_URL']}/{ctx.namespace}"
     request = urllib.request.Request(url, data=json.dumps(entry).encode())  # noqa: S310
