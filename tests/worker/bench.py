@@ -108,8 +108,8 @@ class FakeAttempts:
     """Claims as told, and settles as told or else by the outcome.
 
     released: what was claimed and then not started. suspected: of each claim, whether the
-    operator had hinted at its Task. wanted: whether what runs is still to be run. progress: what
-    came with each outcome. shown: what was written before.
+    operator had hinted at its Task. wanted: whether what runs is still to be run. asked: how often
+    that was asked. progress: what came with each outcome. shown: what was written before.
     """
 
     def __init__(self) -> None:
@@ -122,6 +122,7 @@ class FakeAttempts:
         self.suspected: list[bool] = []
         self.unheard: list[bool] = []
         self.wanted = True
+        self.asked = 0
         self.answers = asyncio.Event()
         self.answers.set()
 
@@ -140,6 +141,7 @@ class FakeAttempts:
         return Claimed(attempt, announced=True, path=Path.CAREFUL)
 
     async def is_wanted(self, _message: TaskMessage, _attempt: Attempt) -> bool:
+        self.asked += 1
         return self.wanted
 
     async def show(

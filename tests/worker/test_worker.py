@@ -1,17 +1,17 @@
 """The wiring: from deliveries to acknowledgements, with a fake at each edge."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from typing import Any, cast
 
 import pytest
 
-from taskqueue_api.messages import TaskHeaders, TaskUid
+from taskqueue_api.messages import TaskHeaders, TaskUid, encode_hint
 from taskqueue_worker.attempts import Claimed, Held, Settled
 from taskqueue_worker.claim import Path
 from taskqueue_worker.deliveries import Tag
-from taskqueue_worker.outcomes import Success, failure, final
+from taskqueue_worker.outcomes import Cancelled, Success, failure, final
 from taskqueue_worker.settle import Acknowledge, DeadLetter
 from taskqueue_worker.statuses import Attempt, Progress
 from tests.worker.bench import ME, NOW, Bench
@@ -287,3 +287,44 @@ async def test_an_outside_message_has_nowhere_to_show_progress(bench: Bench) -> 
     bench.runner.go.set()
     await bench.settled()
     assert bench.attempts.shown == []
+
+
+def hint_at_it(bench: Bench) -> None:
+    bench.worker.hint(encode_hint(TaskUid("uid-1")))
+
+
+def connect_again(bench: Bench) -> None:
+    bench.worker.lost(1)
+    bench.worker.opened()
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        pytest.param(hint_at_it, id="a hint comes"),
+        pytest.param(connect_again, id="a hint may have been lost"),
+    ],
+)
+async def test_what_is_cancelled_while_its_claim_is_answered_is_stopped_at_once(
+    bench: Bench, event: Callable[[Bench], None]
+) -> None:
+    bench.attempts.answers.clear()
+    bench.deliver(1)
+    await asyncio.sleep(0)
+    bench.attempts.wanted = False  # the answer on its way does not know of it
+    event(bench)
+    await asyncio.sleep(0)
+    bench.attempts.answers.set()
+    await bench.settled()
+    assert bench.attempts.finished == [Cancelled()]
+
+
+async def test_what_was_hinted_at_before_its_claim_is_looked_at_by_that_alone(
+    bench: Bench,
+) -> None:
+    hint_at_it(bench)
+    await asyncio.sleep(0.001)
+    bench.deliver(1)
+    await bench.runner.started.wait()
+    await asyncio.sleep(0.01)
+    assert (bench.attempts.suspected, bench.attempts.asked) == ([True], 0)

@@ -90,6 +90,16 @@ class Running:
         """Return whether a Task has to be looked up before it is started."""
         return uid in self._suspects
 
+    def moment(self) -> float:
+        """Return what tells the present from later, for `may_have_missed`."""
+        return self._monotonic()
+
+    def may_have_missed(self, uid: TaskUid, since: float) -> bool:
+        """Return whether hints at a Task that is not run yet may have come since a moment."""
+        never = float("-inf")
+        heard = never if self._hears_since is None else self._hears_since
+        return max(self._suspects.get(uid, never), heard) >= since
+
     async def hint(self, body: bytes) -> None:
         """Take what the operator says. Raises UnauthorizedError."""
         try:

@@ -216,6 +216,7 @@ class Worker:
             await self._run_task(entry, message)
 
     async def _run_task(self, entry: Entry, message: TaskMessage) -> None:
+        begun = self._running.moment()
         suspect = self._running.is_suspect(message.uid)
         now = self._attempts.server_now()
         unheard = not self._running.has_heard_all(message.headers.created, now)
@@ -237,6 +238,10 @@ class Worker:
             self._attempts.release(claim)
             self._give_back(entry)
             return
+        if self._running.may_have_missed(message.uid, begun):
+            # While the claim was decided, by what was read before. The Task is run by the time
+            # of this look: nothing comes between.
+            self._spawn(self._running.look(message.uid))
         await self._run_claimed(entry, message, claim)
 
     async def _run_claimed(self, entry: Entry, message: TaskMessage, claim: Claimed) -> None:
