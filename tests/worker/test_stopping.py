@@ -18,7 +18,8 @@ UID = TaskUid("uid-1")
 class World:
     """One Task that runs until it is let go.
 
-    wanted: what the API server says of it. asked: how often. now: in seconds.
+    wanted: what the API server says of it, as of when it is asked. asked: how often.
+    answers: what its answers wait for. now: in seconds.
     """
 
     def __init__(self) -> None:
@@ -27,6 +28,8 @@ class World:
         self.go = asyncio.Event()
         self.wanted = True
         self.asked = 0
+        self.answers = asyncio.Event()
+        self.answers.set()
         self.killed = False
         self.pauses: deque[asyncio.Event] = deque()
 
@@ -41,7 +44,9 @@ class World:
 
     async def is_wanted(self) -> bool:
         self.asked += 1
-        return self.wanted
+        wanted = self.wanted
+        await self.answers.wait()
+        return wanted
 
     def start(self) -> asyncio.Task[Outcome]:
         """Run the Task."""
@@ -93,6 +98,37 @@ async def test_a_hint_alone_stops_nothing() -> None:
     assert (world.asked, world.killed) == (1, False)
     world.go.set()
     assert await run == Success(b"1")
+
+
+async def test_many_hints_at_once_ask_twice_and_the_last_of_them_counts() -> None:
+    world = World()
+    run = world.start()
+    await turns()
+    world.answers.clear()
+    hints = [asyncio.create_task(world.running.hint(encode_hint(UID))) for _ in range(50)]
+    await turns()
+    assert world.asked == 1
+    world.wanted = False
+    hints += [asyncio.create_task(world.running.hint(encode_hint(UID))) for _ in range(50)]
+    await turns()
+    world.answers.set()
+    await asyncio.gather(*hints)
+    assert await run == Cancelled()
+    assert world.asked == 2
+
+
+async def test_one_that_ended_meanwhile_is_not_asked_about_again() -> None:
+    world = World()
+    run = world.start()
+    await turns()
+    world.answers.clear()
+    hints = [asyncio.create_task(world.running.hint(encode_hint(UID))) for _ in range(2)]
+    await turns()
+    world.go.set()
+    assert await run == Success(b"1")
+    world.answers.set()
+    await asyncio.gather(*hints)
+    assert world.asked == 1
 
 
 async def test_a_hint_at_another_task_asks_nothing() -> None:

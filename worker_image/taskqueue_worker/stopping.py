@@ -9,7 +9,7 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -29,11 +29,15 @@ _SUSPECTS_MAX = 10_000
 
 @dataclass(eq=False)
 class _Run:
+    """One handler at work. asking: held by who asks; next: somebody waits to ask after that."""
+
     uid: TaskUid
     work: asyncio.Task[Outcome]
     wanted: Callable[[], Awaitable[bool]]
     looked: float
     stopped: bool = False
+    asking: asyncio.Lock = field(default_factory=asyncio.Lock)
+    next: bool = False
 
 
 class Running:
@@ -120,7 +124,21 @@ class Running:
             await self._look(run)
 
     async def _look(self, run: _Run) -> None:
-        if run.stopped:
+        """Ask about a run, once at a time, and once more for all that come meanwhile."""
+        if run.next:
+            return  # whoever waits asks later than now
+        run.next = True
+        try:
+            await run.asking.acquire()
+        finally:
+            run.next = False
+        try:
+            await self._ask(run)
+        finally:
+            run.asking.release()
+
+    async def _ask(self, run: _Run) -> None:
+        if run.stopped or run.work.done():
             return  # told twice, it would not be given the time to end
         run.looked = self._monotonic()
         if not await run.wanted() and not (run.stopped or run.work.done()):
