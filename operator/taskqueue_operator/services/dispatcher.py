@@ -15,6 +15,7 @@ from typing import Any
 
 from taskqueue_api.messages import TaskUid
 from taskqueue_operator import metrics
+from taskqueue_operator.broker.publisher import Verdict
 from taskqueue_operator.domain.dispatching import (
     DEADLINE_MARGIN,
     QueueKey,
@@ -146,7 +147,7 @@ class Dispatcher:
         if uid in lane.waiting:
             self._publishing.take(lane, uid)
         self._writer.forget(uid)
-        if not lane.entries and lane.gate.reason == "QueueNotFound":
+        if not lane.entries and lane.gate.missing:
             self._drop(lane)
 
     def forget_except(self, namespace: str, names: set[str], before: datetime) -> None:
@@ -162,7 +163,7 @@ class Dispatcher:
     def queue_seen(self, key: QueueKey) -> None:
         """Take note that a TaskQueue exists; its Tasks wait until it is reconciled."""
         lane = self._lanes.get(key)
-        if lane is None or lane.gate.reason == "QueueNotFound":
+        if lane is None or lane.gate.missing:
             self.hold(key, "QueueNotReady", f"TaskQueue '{key.name}' is not reconciled yet")
 
     def open(self, key: QueueKey, gate: Gate) -> None:
@@ -187,6 +188,8 @@ class Dispatcher:
         if lane is None:
             return
         lane.gate = missing_queue(key)
+        for verdict in Verdict:
+            metrics.DISPATCHES.remove(*key, verdict.value)
         if not lane.entries:
             self._drop(lane)
             return

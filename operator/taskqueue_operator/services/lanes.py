@@ -12,6 +12,8 @@ from taskqueue_operator.broker.link import Link
 from taskqueue_operator.broker.publisher import Publisher, Verdict
 from taskqueue_operator.domain.dispatching import QueueKey, WaitingTask
 
+QUEUE_NOT_FOUND = "QueueNotFound"
+
 
 class Place(Enum):
     """Where a waiting Task is."""
@@ -66,6 +68,11 @@ class Gate:
     reason: str = ""
     message: str = ""
 
+    @property
+    def missing(self) -> bool:
+        """Whether there is no such TaskQueue."""
+        return self.reason == QUEUE_NOT_FOUND
+
 
 @dataclass
 class Lane:
@@ -106,6 +113,6 @@ def missing_queue(key: QueueKey) -> Gate:
         None,
         timedelta(),
         None,
-        reason="QueueNotFound",
+        reason=QUEUE_NOT_FOUND,
         message=f"there is no TaskQueue '{key.name}' in namespace '{key.namespace}'",
     )

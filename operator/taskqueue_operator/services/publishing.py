@@ -185,7 +185,8 @@ class Publishing:
 
     def _settled(self, lane: Lane, entry: Entry, publisher: Publisher, verdict: Verdict) -> None:
         lane.in_flight.pop(entry.task.uid, None)
-        metrics.DISPATCHES.labels(*lane.key, verdict.value).inc()
+        if not lane.gate.missing:  # or what was in flight would bring its metric back
+            metrics.DISPATCHES.labels(*lane.key, verdict.value).inc()
         lane.wake.set()
         if lane.entries.get(entry.task.uid) is not entry or entry.place is not Place.IN_FLIGHT:
             return  # a worker was quicker than the confirm, or the queue is known to be lost

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from typing import Any
+from weakref import WeakValueDictionary
 
 from taskqueue_api.conditions import Condition, parse_time
 from taskqueue_api.durations import parse_duration
@@ -78,7 +79,8 @@ class TaskQueues:
         self._objects: dict[QueueKey, Mapping[str, Any]] = {}
         self._first_through: dict[str, str | None] = {}
         self._unsure_vhosts: set[str] = set()
-        self._locks: dict[QueueKey, asyncio.Lock] = {}
+        # Each lasts for as long as somebody holds it or waits for it.
+        self._locks: WeakValueDictionary[QueueKey, asyncio.Lock] = WeakValueDictionary()
 
     def seen(self, body: Mapping[str, Any]) -> None:
         """Take note of a TaskQueue as it is now."""
@@ -110,6 +112,14 @@ class TaskQueues:
         self._workers.forget(owner_of(body))
         self._dispatcher.close_queue(key)
         self._brokers.release(key)
+        self._forget_vhosts()
+
+    def _forget_vhosts(self) -> None:
+        """Forget the unsure vhosts that nobody uses; who has no connection yet may use any."""
+        links = [self._brokers.link_of(key) for key in self._objects]
+        used = {link.address.vhost for link in links if link is not None}
+        if None not in links:
+            self._unsure_vhosts &= used
 
     def history_of(self, key: QueueKey) -> HistorySpec | None:
         """Return what a TaskQueue says of its finished Tasks.
