@@ -11,8 +11,8 @@ from e2e.conftest import MakeSpace
 from e2e.docs import read_command
 from e2e.kubectl import BIN, KUBECONFIG, Kubectl, run_command
 from e2e.manifests import edited, secret, task, taskqueue
+from e2e.refusals import Refusal, refusal
 from e2e.space import Space, condition_of
-from e2e.test_crds import Refusal, refusal
 
 __all__ = ["refusal"]
 

@@ -7,7 +7,7 @@ import pytest
 from e2e.api import Api, ApiError
 from e2e.kubectl import Kubectl
 from e2e.manifests import edited, task, taskqueue
-from e2e.test_crds import Refusal, refusal
+from e2e.refusals import Refusal, refusal
 from e2e.test_task_status import (
     ERROR,
     FAILED,

@@ -4,7 +4,7 @@ import ipaddress
 import os
 import select
 import ssl
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -13,6 +13,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+
+from tests.worker.http_server import HttpServer, running
 
 
 @pytest.fixture
@@ -64,3 +66,10 @@ def server_context(tmp_path: Path) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(tmp_path / "server.pem")
     return context
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[HttpServer]:
+    """Give an HTTP server for `http` handlers."""
+    async with running() as started:
+        yield started

@@ -1,14 +1,10 @@
-"""`http` handlers against a real server on loopback, good and bad."""
+"""`http` handlers against a real server on loopback: what it is asked, and what it answers."""
 
 import asyncio
 import json
-import socket
 import ssl
-from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 from urllib.parse import unquote
 
 import pytest
@@ -16,41 +12,10 @@ import pytest
 from taskqueue_worker.handling import open_handling
 from taskqueue_worker.http_answers import BODY_MAX_BYTES
 from taskqueue_worker.http_runner import HttpRunner, build_headers, open_session
-from taskqueue_worker.outcomes import Failure, Outcome, Success
-from taskqueue_worker.runners import Job
+from taskqueue_worker.outcomes import Success
 from taskqueue_worker.settings import HandlersSettings, HttpSettings
+from tests.worker.http_jobs import JOB, error_of, run
 from tests.worker.http_server import HttpServer, response, running
-
-JOB = Job(
-    handler="greet",
-    payload='{"имя":"é"}'.encode(),
-    timeout=8,
-    uid="uid-1",
-    attempt=2,
-    namespace="ns",
-    name="t",
-    queue="q",
-    run=3,
-)
-NOW = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[HttpServer]:
-    async with running() as started:
-        yield started
-
-
-async def run(url: str, job: Job = JOB) -> Outcome:
-    async with open_session() as session:
-        return await HttpRunner(url, session, now=lambda: NOW).run(job)
-
-
-async def error_of(url: str, **changes: Any) -> Failure:
-    outcome = await run(url, replace(JOB, **changes))
-    assert isinstance(outcome, Failure), outcome
-    return outcome
-
 
 # The request
 
@@ -268,125 +233,7 @@ async def test_a_body_without_end_is_not_read_on(
     await server.left.wait()
 
 
-# No answer
-
-
-async def test_nobody_listens() -> None:
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))  # and does not listen
-        port = bound.getsockname()[1]
-        error = await error_of(f"http://127.0.0.1:{port}/?key=secret")
-    assert (error.type, error.permanent, error.after) == ("ConnectionFailed", False, None)
-    assert f"127.0.0.1:{port}" in error.message
-    assert "secret" not in error.message
-
-
-async def test_the_name_of_the_host_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    def unknown(*_: Any, **__: Any) -> None:
-        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-
-    monkeypatch.setattr(socket, "getaddrinfo", unknown)
-    error = await error_of("http://mailer.shop.svc/?key=secret")
-    assert (error.type, error.permanent) == ("ConnectionFailed", False)
-    assert "mailer.shop.svc" in error.message
-    assert "Name or service not known" in error.message
-    assert "secret" not in error.message
-
-
-async def test_the_host_is_no_address() -> None:
-    error = await error_of("http://999.1.1.1/?key=secret")
-    assert (error.type, error.permanent) == ("ConnectionFailed", False)
-    assert "999.1.1.1" in error.message
-    assert "secret" not in error.message
-
-
-@pytest.mark.parametrize(
-    "said",
-    [
-        pytest.param(b"", id="before the answer"),
-        pytest.param(b"HTTP/1.1 200 OK\r\nContent-", id="in its head"),
-        pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n[1", id="in its body"),
-    ],
-)
-@pytest.mark.parametrize("reset", [False, True], ids=["closed", "reset"])
-async def test_the_connection_ends(server: HttpServer, said: bytes, reset: bool) -> None:
-    async def end(writer: asyncio.StreamWriter) -> None:
-        writer.write(said)
-        await writer.drain()
-        if reset:
-            lingering = writer.get_extra_info("socket")
-            lingering.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-        writer.close()
-
-    server.answer = end
-    error = await error_of(server.url)
-    assert (error.type, error.permanent) == ("ConnectionFailed", False)
-    assert error.message.startswith("no answer: ")
-    assert "secret" not in error.message
-
-
-async def test_the_status_of_a_failure_counts_though_its_words_break_off(
-    server: HttpServer,
-) -> None:
-    async def end(writer: asyncio.StreamWriter) -> None:
-        writer.write(b"HTTP/1.1 400 Any\r\nContent-Length: 9\r\n\r\nbad")
-        await writer.drain()
-        writer.close()
-
-    server.answer = end
-    error = await error_of(server.url)
-    assert (error.type, error.message) == ("Rejected", "HTTP 400: bad")
-
-
-# Time, and its end
-
-
-async def say_nothing(writer: asyncio.StreamWriter) -> None:
-    """Leave the client waiting."""
-
-
-async def drip_head(writer: asyncio.StreamWriter) -> None:
-    await drip(writer, b"HTTP/1.1 100 Continue\r\n\r\n")
-
-
-async def drip_body(writer: asyncio.StreamWriter) -> None:
-    writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
-    await drip(writer, b" ")
-
-
-async def drip_words(writer: asyncio.StreamWriter) -> None:
-    writer.write(b"HTTP/1.1 500 Any\r\n\r\n")
-    await drip(writer, b" ")
-
-
-async def drip(writer: asyncio.StreamWriter, piece: bytes) -> None:
-    while True:
-        writer.write(piece)
-        await writer.drain()
-        await asyncio.sleep(0.01)
-
-
-@pytest.mark.parametrize(
-    "slow", [say_nothing, drip_head, drip_body, drip_words], ids=lambda item: item.__name__
-)
-async def test_a_timeout_ends_the_request_and_its_connection(
-    server: HttpServer, slow: Callable[[asyncio.StreamWriter], Any]
-) -> None:
-    server.answer = slow
-    error = await error_of(server.url, timeout=0.3)
-    assert (error.type, error.permanent) == ("Timeout", False)
-    assert error.message == "the handler ran longer than its timeout of 0.3 s"
-    await server.left.wait()
-
-
-async def test_what_is_cancelled_closes_its_connection(server: HttpServer) -> None:
-    server.answer = say_nothing
-    running_job = asyncio.create_task(run(server.url))
-    await server.arrived.wait()
-    running_job.cancel()
-    await asyncio.wait([running_job])
-    assert running_job.cancelled()
-    await server.left.wait()
+# Several at once
 
 
 async def test_jobs_run_side_by_side_without_a_process(server: HttpServer) -> None:

@@ -1,51 +1,25 @@
 """The wiring of retries: the next attempt is on its way before this one is acknowledged."""
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 import pytest
 from prometheus_client import REGISTRY
 
 from taskqueue_api.messages import TaskUid
-from taskqueue_api.retries import RetryPolicy, parse_policy
+from taskqueue_api.retries import RetryPolicy
 from taskqueue_worker.api import ApiServer, Written
 from taskqueue_worker.attempts import Attempts, Settled
 from taskqueue_worker.deliveries import Tag
-from taskqueue_worker.outcomes import Success, failure, final
+from taskqueue_worker.outcomes import Success
 from taskqueue_worker.settle import PublishNext
 from taskqueue_worker.statuses import TaskView
 from taskqueue_worker.stopping import Running
 from tests.worker.api_server import FakeApi
 from tests.worker.bench import ME, Bench
-
-FIXED = parse_policy(
-    {"maxAttempts": 3, "backoff": {"type": "Fixed", "initial": "1h", "jitter": 0.5}}
-)
-IMMEDIATE = parse_policy({"maxAttempts": 3, "backoff": {"type": "Immediate"}})
-HOUR = timedelta(hours=1)
-PAST = datetime(2026, 1, 1, tzinfo=UTC)
-AT_ONCE = f"{'0.' * 26}tq.ns.q"
-OVERHEAD = timedelta(seconds=30)
-"""The worker reads the real clock: a test may take so long at most."""
-
-BOOM = failure("Boom", "why")
-DEATH = {"x-death": [{"count": 3, "queue": "tq.ns.q"}], "x-first-death-queue": "tq.ns.q"}
-
-
-@contextlib.asynccontextmanager
-async def running(bench: Bench) -> AsyncIterator[Bench]:
-    """Run a worker whose handler fails at once."""
-    bench.runner.outcome = BOOM
-    bench.runner.go.set()
-    task = asyncio.create_task(bench.worker.run())
-    await asyncio.sleep(0)
-    yield bench
-    task.cancel()
-    await asyncio.wait([task])
+from tests.worker.failing import AT_ONCE, DEATH, FIXED, HOUR, IMMEDIATE, OVERHEAD, PAST, running
 
 
 @pytest.fixture
@@ -253,153 +227,3 @@ async def test_draining_waits_for_the_next_attempt_to_be_published(bench: Bench)
     bench.broker.go.set()
     await draining
     assert bench.broker.acked == [Tag(1, 1)]
-
-
-# Messages of producers outside the cluster's API: no Task remembers their attempts.
-
-
-def outside(attempt: int | None = None, **headers: Any) -> dict[str, Any]:
-    """Return what makes a delivery one of an outside producer."""
-    number = {} if attempt is None else {"x-tq-attempt": attempt}
-    return {"headers": number | headers, "message_id": "m"}
-
-
-@pytest.mark.parametrize(
-    ("attempt", "following"),
-    [
-        pytest.param(None, 2, id="the first has no header"),
-        pytest.param(1, 2, id="the first"),
-        pytest.param(2, 3, id="the last but one"),
-    ],
-)
-async def test_an_outside_message_that_fails_is_published_for_its_next_attempt(
-    bench: Bench, attempt: int | None, following: int
-) -> None:
-    bench.deliver(1, **outside(attempt))
-    await bench.settled()
-    (sent,) = bench.broker.published
-    assert (sent.exchange, sent.uid, sent.attempt) == ("taskqueue.delay.25", "m", following)
-    assert HOUR - OVERHEAD < sent.delay <= HOUR
-    assert sent.error == ""
-    assert bench.runner.jobs[0].attempt == following - 1
-    assert bench.attempts.finished == []
-    assert bench.broker.acked == [Tag(1, 1)]
-
-
-@pytest.mark.parametrize("attempt", [3, 4, 1000])
-async def test_an_outside_message_is_dead_lettered_after_its_last_attempt(
-    bench: Bench, attempt: int
-) -> None:
-    bench.deliver(1, **outside(attempt))
-    await bench.settled()
-    assert bench.published == [("taskqueue.dlx", "tqd.ns.q", "m", "Boom")]
-    assert bench.broker.acked == [Tag(1, 1)]
-
-
-async def test_an_outside_message_is_tried_as_often_as_the_policy_says() -> None:
-    async with running(Bench(retry=IMMEDIATE)) as bench:
-        bench.deliver(1, **outside())
-        for number in (2, 3):
-            await bench.settled()
-            headers = dict(bench.broker.published[-1].headers)
-            bench.deliver(number, message_id="m", headers=headers | DEATH)
-        await bench.settled()
-    assert [job.attempt for job in bench.runner.jobs] == [1, 2, 3]
-    assert [(item.exchange, item.error) for item in bench.broker.published] == [
-        ("taskqueue.delay.25", ""),
-        ("taskqueue.delay.25", ""),
-        ("taskqueue.dlx", "Boom"),
-    ]
-    assert all("x-death" not in item.headers for item in bench.broker.published)
-    assert bench.broker.acked == [Tag(1, 1), Tag(1, 2), Tag(1, 3)]
-
-
-@pytest.mark.parametrize(
-    ("random", "delay"),
-    [
-        pytest.param(lambda: 0.0, HOUR / 2, id="shortest"),
-        pytest.param(lambda: 0.5, HOUR, id="middle"),
-        pytest.param(lambda: 0.75, HOUR * 1.25, id="longer"),
-    ],
-)
-async def test_the_pauses_of_outside_messages_have_jitter(
-    random: Callable[[], float], delay: timedelta
-) -> None:
-    async with running(Bench(retry=FIXED, random=random)) as bench:
-        bench.deliver(1, **outside())
-        await bench.settled()
-    assert delay - OVERHEAD < bench.broker.published[0].delay <= delay
-
-
-@pytest.mark.parametrize(
-    ("outcome", "published"),
-    [
-        pytest.param(
-            final("Rejected", "no"), ("taskqueue.dlx", "tqd.ns.q", "m", "Rejected"), id="permanent"
-        ),
-        pytest.param(
-            failure("Retry", "later", after=0),
-            ("taskqueue.delay.25", AT_ONCE, "m", ""),
-            id="the handler says when",
-        ),
-    ],
-)
-async def test_the_handler_of_an_outside_message_has_a_say(
-    bench: Bench, outcome: Any, published: tuple[str, str, str, str]
-) -> None:
-    bench.runner.outcome = outcome
-    bench.deliver(1, **outside())
-    await bench.settled()
-    assert bench.published == [published]
-
-
-@pytest.mark.parametrize(
-    ("attempt", "exchange"),
-    [
-        pytest.param(1, "taskqueue.delay.25", id="next attempt"),
-        pytest.param(3, "taskqueue.dlx", id="dead letter"),
-    ],
-)
-async def test_an_outside_message_whose_connection_is_lost_is_not_published_twice(
-    bench: Bench, attempt: int, exchange: str
-) -> None:
-    bench.broker.go.clear()
-    bench.deliver(1, **outside(attempt))
-    await bench.broker.publishing.wait()
-    bench.broker.session = 2
-    bench.worker.lost(1)
-    bench.broker.go.set()
-    # It comes again, to this worker or another, which runs and publishes it.
-    bench.deliver(2, session=2, redelivered=True, **outside(attempt))
-    await bench.settled()
-    assert [item.exchange for item in bench.broker.published] == [exchange]
-    assert bench.broker.acked == [Tag(2, 2)]
-
-
-async def test_an_outside_message_that_succeeds_at_last_is_acknowledged(bench: Bench) -> None:
-    bench.runner.outcome = Success(None)
-    bench.deliver(1, **outside(3))
-    await bench.settled()
-    assert bench.published == []
-    assert bench.broker.acked == [Tag(1, 1)]
-
-
-async def test_nothing_but_our_headers_of_an_outside_message_is_passed_on(bench: Bench) -> None:
-    bench.deliver(1, **outside(2, secret="s", traceparent="00-1", **DEATH))
-    await bench.settled()
-    assert bench.broker.published[0].headers == {"x-tq-attempt": 3, "traceparent": "00-1"}
-
-
-async def test_an_outside_message_whose_attempt_is_no_number_is_dead_lettered(
-    bench: Bench,
-) -> None:
-    bench.deliver(1, headers={"x-tq-attempt": "two"}, message_id="m")
-    await bench.settled()
-    assert bench.runner.jobs == []
-    assert bench.published == [("taskqueue.dlx", "tqd.ns.q", "m", "BadMessage")]
-
-
-async def test_an_unknown_handler_is_not_tried_again(bench: Bench) -> None:
-    bench.deliver(1, type="nope", **outside())
-    await bench.settled()
-    assert bench.published == [("taskqueue.dlx", "tqd.ns.q", "m", "UnknownHandler")]

@@ -1,83 +1,15 @@
-"""Requests as the API server gets them, and its answers as errors of ours."""
+"""Requests as the API server gets them."""
 
-import json
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from aiohttp import web
-from kubernetes.aio import client as kubernetes_client
 
 from taskqueue_operator.cluster.client import ClusterClient, object_path
-from taskqueue_operator.errors import (
-    ClusterError,
-    ClusterUnavailableError,
-    ConflictError,
-    NamespaceTerminatingError,
-    NotFoundError,
-    NotLeaderError,
-)
+from taskqueue_operator.errors import NotLeaderError
 from tests.operator.builders import build_task, build_taskqueue
-
-V1BETA1 = "taskqueue.dev/v1beta1"
-TASKS = "/apis/taskqueue.dev/v1beta1/namespaces/shop/tasks"
-
-
-class Server:
-    """An API server that answers what it is told to, and remembers what it was asked."""
-
-    def __init__(self) -> None:
-        self.answers: list[web.Response] = []
-        self.requests: list[dict[str, Any]] = []
-        self.url = ""
-
-    async def handle(self, request: web.Request) -> web.Response:
-        """Answer one request."""
-        text = await request.text()
-        self.requests.append(
-            {
-                "method": request.method,
-                "path": request.path,
-                "query": dict(request.query),
-                "type": request.headers.get("Content-Type"),
-                "accept": request.headers.get("Accept"),
-                "body": json.loads(text) if text else None,
-            }
-        )
-        return self.answers.pop(0) if self.answers else web.json_response({})
-
-    def answer(self, body: object = None, status: int = 200) -> None:
-        """Answer the next request so."""
-        self.answers.append(web.json_response(body or {}, status=status))
-
-    @property
-    def last(self) -> dict[str, Any]:
-        """The last request."""
-        return self.requests[-1]
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[Server]:
-    server = Server()
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", server.handle)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    host, port = runner.addresses[0][:2]
-    server.url = f"http://{host}:{port}"
-    yield server
-    await runner.cleanup()
-
-
-@pytest.fixture
-async def client(server: Server) -> AsyncIterator[ClusterClient]:
-    configuration = kubernetes_client.Configuration(host=server.url)
-    client = ClusterClient(kubernetes_client.ApiClient(configuration))
-    yield client
-    await client.close()
+from tests.operator.cluster.server import TASKS, V1BETA1, Server
 
 
 @pytest.mark.parametrize(
@@ -198,50 +130,6 @@ async def test_tasks_are_listed_by_their_fields_page_by_page(
     assert second["query"]["continue"] == "t"
 
 
-def events(*items: dict[str, Any], rest: str = "") -> web.Response:
-    """Return a watch's answer."""
-    return web.Response(text="".join(f"{json.dumps(item)}\n" for item in items) + rest)
-
-
-async def test_a_watch_gives_events_as_they_come(server: Server, client: ClusterClient) -> None:
-    shown = [{"type": "ADDED", "object": {"a": "ü" * 100_000}}, {"type": "BOOKMARK", "object": {}}]
-    server.answers.append(events(*shown, rest='{"type": "cut o'))
-    found = [one async for one in client.watch_tasks(V1BETA1, "shop", "spec.rerun!=0", "7")]
-    assert found == shown
-    assert server.last["path"] == TASKS
-    assert server.last["query"] == {
-        "watch": "true",
-        "allowWatchBookmarks": "true",
-        "timeoutSeconds": "240",
-        "fieldSelector": "spec.rerun!=0",
-        "resourceVersion": "7",
-    }
-
-
-@pytest.mark.parametrize("told", ["by an event", "at once"])
-async def test_a_watch_from_a_version_that_is_too_old_is_an_error(
-    server: Server, client: ClusterClient, told: str
-) -> None:
-    gone = {"kind": "Status", "code": 410, "message": "too old resource version"}
-    if told == "at once":
-        server.answer(gone, 410)
-    else:
-        server.answers.append(events({"type": "ERROR", "object": gone}))
-    with pytest.raises(ClusterError, match="too old resource version") as caught:
-        async for _ in client.watch_tasks(V1BETA1, "shop", "spec.rerun!=0", "7"):
-            pass
-    assert caught.value.status == 410
-
-
-async def test_a_watch_that_nobody_answers_is_unavailable() -> None:
-    configuration = kubernetes_client.Configuration(host="http://127.0.0.1:1")
-    client = ClusterClient(kubernetes_client.ApiClient(configuration))
-    with pytest.raises(ClusterUnavailableError, match="cannot be reached"):
-        async for _ in client.watch_tasks(V1BETA1, None, "spec.rerun!=0", "7"):
-            pass
-    await client.close()
-
-
 async def test_the_cluster_is_known_by_kube_system_and_has_its_own_clock(
     server: Server, client: ClusterClient
 ) -> None:
@@ -268,103 +156,6 @@ async def test_an_event_names_the_object_and_fits(server: Server, client: Cluste
     }
     assert (body["type"], body["reason"], body["message"]) == ("Warning", "Because", "x" * 1024)
     assert body["reportingComponent"] == "taskqueue.dev/taskqueue-operator"
-
-
-TERMINATING = {
-    "message": "namespace is being terminated",
-    "details": {"causes": [{"reason": "NamespaceTerminating"}]},
-}
-
-
-@pytest.mark.parametrize(
-    ("status", "body", "kind"),
-    [
-        pytest.param(404, {"message": "words"}, NotFoundError, id="404"),
-        pytest.param(409, {"message": "words"}, ConflictError, id="409"),
-        pytest.param(422, {"message": "words"}, ConflictError, id="422"),
-        pytest.param(429, {"message": "words"}, ClusterUnavailableError, id="429"),
-        pytest.param(500, {"message": "words"}, ClusterUnavailableError, id="500"),
-        pytest.param(503, {"message": "words"}, ClusterUnavailableError, id="503"),
-        pytest.param(400, {"message": "words"}, ClusterError, id="400"),
-        pytest.param(401, {"message": "words"}, ClusterError, id="401"),
-        pytest.param(403, {"message": "words"}, ClusterError, id="403"),
-        pytest.param(403, {"message": "words", "details": {}}, ClusterError, id="403, details"),
-        pytest.param(403, TERMINATING, NamespaceTerminatingError, id="namespace ends"),
-    ],
-)
-async def test_a_refusal_is_translated_with_the_server_s_words(
-    server: Server,
-    client: ClusterClient,
-    status: int,
-    body: dict[str, Any],
-    kind: type[ClusterError],
-) -> None:
-    server.answer(body, status)
-    with pytest.raises(ClusterError) as caught:
-        await client.get(V1BETA1, "Task", "shop", "welcome")
-    assert type(caught.value) is kind
-    assert caught.value.status == status
-    assert str(caught.value) == f"GET {TASKS}/welcome: {body['message']} (HTTP {status})"
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["<html>gateway</html>", "[]", "null", '"text"', '{"kind": "Status"}', "\xff"],
-    ids=repr,
-)
-async def test_an_answer_of_another_shape_is_kept_as_it_is(
-    server: Server, client: ClusterClient, text: str
-) -> None:
-    server.answers.append(web.Response(status=503, text=text))
-    with pytest.raises(ClusterUnavailableError, match="HTTP 503") as caught:
-        await client.get(V1BETA1, "Task", "shop", "welcome")
-    assert text in str(caught.value)
-
-
-async def test_the_query_is_not_in_the_message(server: Server, client: ClusterClient) -> None:
-    server.answer({"message": "words"}, 403)
-    with pytest.raises(ClusterError) as caught:
-        await client.apply(build_taskqueue())
-    assert "fieldManager" not in str(caught.value)
-
-
-async def test_a_write_is_not_made_twice_by_the_transport(
-    server: Server, client: ClusterClient
-) -> None:
-    server.answer({"message": "words"}, 503)
-    with pytest.raises(ClusterUnavailableError):
-        await client.patch_task_status(V1BETA1, "shop", "welcome", [])
-    assert len(server.requests) == 1
-
-
-async def test_a_server_that_is_not_there_is_unavailable() -> None:
-    # Port 1 of the own machine: nobody listens there.
-    configuration = kubernetes_client.Configuration(host="http://127.0.0.1:1")
-    client = ClusterClient(kubernetes_client.ApiClient(configuration))
-    with pytest.raises(ClusterUnavailableError, match="cannot be reached") as caught:
-        await client.get("v1", "Secret", "shop", "rabbit")
-    assert caught.value.status == 0
-    await client.close()
-
-
-async def test_a_server_that_hangs_up_is_unavailable() -> None:
-    async def hang_up(request: web.Request) -> web.Response:
-        assert request.transport
-        request.transport.abort()
-        return web.Response()
-
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", hang_up)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    host, port = runner.addresses[0][:2]
-    configuration = kubernetes_client.Configuration(host=f"http://{host}:{port}")
-    client = ClusterClient(kubernetes_client.ApiClient(configuration))
-    with pytest.raises(ClusterUnavailableError):
-        await client.apply(build_taskqueue())
-    await client.close()
-    await runner.cleanup()
 
 
 async def test_served_kinds_are_those_of_the_version(server: Server, client: ClusterClient) -> None:

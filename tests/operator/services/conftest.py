@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 import pytest
 
 from tests.operator.clock import JumpingLoop, settle
+from tests.operator.services import reconciling
 from tests.operator.services.dispatching import World
 
 
@@ -25,4 +26,14 @@ async def world() -> AsyncIterator[World]:
     await world.dispatcher.stop(0.1)
     writing.cancel()
     await world.writer.stop()
+    await settle()
+
+
+@pytest.fixture
+async def reconciling_world() -> AsyncIterator[reconciling.World]:
+    """Yield a TaskQueue and all that the operator has for it."""
+    world = reconciling.World()
+    yield world
+    world.requests.stop()
+    await world.dispatcher.stop(0)
     await settle()

@@ -19,6 +19,7 @@ WORK = "tq.shop.emails"
 SECOND = timedelta(seconds=1)
 EARLIER = NOW - timedelta(minutes=10)
 OTHER = QueueKey("shop", "other")
+RUNNING = {"phase": "Running", "attempts": 2, "worker": {"pod": "p", "instance": "i"}}
 NEXT = timedelta(minutes=2)
 """How long after NOW the next attempt of a Task in phase Retrying starts."""
 

@@ -1,4 +1,4 @@
-"""What is published again, what is not, and what the next operator is told."""
+"""What is published again, and what is not."""
 
 import asyncio
 from datetime import timedelta
@@ -8,11 +8,10 @@ import pytest
 
 from taskqueue_api.messages import TaskUid
 from taskqueue_operator.errors import ClusterUnavailableError
-from taskqueue_operator.services.dispatcher import LIST_SECONDS
-from tests.operator.builders import KEY, NOW
+from tests.operator.builders import KEY
 from tests.operator.clock import settle
 from tests.operator.rabbit import FakeLink
-from tests.operator.services.dispatching import EARLIER, SECOND, WORK, World, lose_channel
+from tests.operator.services.dispatching import EARLIER, RUNNING, WORK, World, lose_channel
 
 SOURCE = {"secretKeyRef": {"name": "cards", "key": "visa"}}
 
@@ -132,79 +131,6 @@ async def test_a_publication_that_rabbitmq_could_not_take_is_unsure(world: World
     assert [item.dispatches for item in world.rabbit.sent] == [1, 2]
 
 
-async def test_the_end_waits_for_what_is_in_flight(world: World) -> None:
-    world.rabbit.silent.add(WORK)
-    world.open()
-    world.create("a", "b")
-    await settle()
-    loop = asyncio.get_running_loop()
-    loop.call_later(2, world.rabbit.channels[0].ack, 1)
-    begun = loop.time()
-    await world.dispatcher.stop(5)
-    assert loop.time() - begun == pytest.approx(5, abs=0.1)
-    # a is confirmed, b is not: it alone is published again by the next operator.
-    assert world.dispatcher.dispatched_through(KEY) == NOW - 10 * SECOND
-
-
-async def test_dispatched_through_is_the_oldest_unconfirmed_less_10_s(world: World) -> None:
-    assert world.dispatcher.dispatched_through(KEY) is None
-    world.create("old", created=NOW - 60 * SECOND)
-    world.create("new", created=NOW)
-    assert world.dispatcher.dispatched_through(KEY) == NOW - 70 * SECOND
-    world.open()
-    await settle()
-    assert world.dispatcher.dispatched_through(KEY) == NOW - 10 * SECOND
-    world.rabbit.silent.add(WORK)
-    world.create("newer", created=NOW + 60 * SECOND)
-    await settle()
-    assert world.dispatcher.dispatched_through(KEY) == NOW + 50 * SECOND
-
-
-async def test_dispatched_through_is_the_newest_seen_also_when_all_have_left(world: World) -> None:
-    world.open()
-    world.create("a")
-    await settle()
-    world.leave("a")
-    assert world.dispatcher.dispatched_through(KEY) == NOW - 10 * SECOND
-
-
-async def test_dispatched_through_is_unknown_while_tasks_are_being_listed(world: World) -> None:
-    world.open(through=NOW)
-    world.create("b", created=EARLIER, listed=True)
-    await asyncio.sleep(LIST_SECONDS - 1)
-    assert world.dispatcher.dispatched_through(KEY) is None
-    world.create("a", created=EARLIER, listed=True)
-    await asyncio.sleep(LIST_SECONDS - 1)
-    assert world.dispatcher.dispatched_through(KEY) is None
-    await asyncio.sleep(1)
-    assert world.dispatcher.dispatched_through(KEY) == EARLIER - 10 * SECOND
-
-
-async def test_a_task_known_to_be_out_is_not_published(world: World) -> None:
-    world.open(through=NOW - 60 * SECOND)
-    world.create("known", created=NOW - 61 * SECOND, listed=True)
-    world.create("unsure", created=NOW - 60 * SECOND, listed=True)
-    world.create("new", created=NOW, listed=True)
-    await settle()
-    assert world.rabbit.uids == ["uid-new"]
-    await asyncio.sleep(60)
-    assert [(item.uid, item.dispatches) for item in world.rabbit.sent] == [
-        ("uid-new", 1),
-        ("uid-unsure", 2),
-    ]
-
-
-async def test_a_known_task_that_was_told_it_is_held_is_told_that_it_is_not(world: World) -> None:
-    # The broker was away for a while at start; the Task is in its queue all the same.
-    world.create("known", created=EARLIER, listed=True)
-    await asyncio.sleep(10)
-    assert world.dispatched("known") == ("False", "QueueNotFound")
-    world.open(through=NOW)
-    await asyncio.sleep(10)
-    assert world.rabbit.sent == []
-    assert world.dispatched("known") == ("True", "Published")
-
-
 async def test_a_lost_queue_brings_back_only_what_was_out(world: World) -> None:
     world.open()
     world.create("out")
@@ -261,18 +187,6 @@ async def test_a_task_that_can_never_run_is_failed_and_not_published(
     assert [event[:2] for event in world.cluster.events] == [("Warning", kind)]
 
 
-async def test_a_refusal_that_is_not_written_yet_holds_dispatched_through_back(
-    world: World,
-) -> None:
-    # Else the next operator takes the Task for published, and it waits for ever.
-    world.cluster.gates["patch"] = asyncio.Event()
-    world.open()
-    world.create("bad", spec={"timeout": "6m"}, created=NOW)
-    world.create("good", created=NOW + 60 * SECOND)
-    await settle()
-    assert world.dispatcher.dispatched_through(KEY) == NOW - 10 * SECOND
-
-
 async def test_what_is_in_flight_on_an_old_connection_does_not_hold_the_new_one(
     world: World,
 ) -> None:
@@ -319,9 +233,6 @@ async def test_an_announcement_waits_for_the_api_server(world: World) -> None:
     await lose_channel(world)
     await asyncio.sleep(120)
     assert [item.dispatches for item in world.rabbit.sent] == [1, 2]
-
-
-RUNNING = {"phase": "Running", "attempts": 2, "worker": {"pod": "p", "instance": "i"}}
 
 
 async def test_what_runs_is_published_again_when_its_queue_was_lost(world: World) -> None:
@@ -380,37 +291,6 @@ async def test_a_rerun_is_published_as_one_before_the_end_of_the_last_run_was_se
     world.create("a", created=EARLIER, status={"run": 1})
     await settle()
     assert [(item.run, item.dispatches) for item in world.rabbit.sent] == [(0, 1), (1, 1)]
-
-
-async def test_a_rerun_that_an_earlier_operator_has_begun_is_published_after_an_announcement(
-    world: World,
-) -> None:
-    world.create("a", listed=True, created=EARLIER, status={"run": 1})
-    world.open(through=NOW)
-    await asyncio.sleep(60)
-    assert [(item.run, item.dispatches) for item in world.rabbit.sent] == [(1, 2)]
-
-
-async def test_a_held_rerun_does_not_set_back_what_the_next_operator_is_told(
-    world: World,
-) -> None:
-    world.open()
-    world.create("b")
-    await asyncio.sleep(LIST_SECONDS)
-    world.dispatcher.hold(KEY, "BrokerUnreachable", "away")
-    world.create("a", created=EARLIER, status={"run": 1})
-    await settle()
-    assert world.dispatcher.dispatched_through(KEY) == NOW - 10 * SECOND
-
-
-async def test_what_runs_is_unsure_to_the_next_operator_like_what_waits(world: World) -> None:
-    """The one before may have found its queue gone, and died before it could make up for it."""
-    world.create("sure", status=RUNNING, listed=True, created=EARLIER)
-    world.create("unsure", status=RUNNING, listed=True, created=NOW - SECOND)
-    world.create("young", status=RUNNING, listed=True, created=NOW + SECOND)
-    world.open(through=NOW - 10 * SECOND)
-    await asyncio.sleep(60)
-    assert [(item.uid, item.dispatches) for item in world.rabbit.sent] == [("uid-unsure", 2)]
 
 
 async def test_what_is_started_after_its_message_was_lost_is_published_all_the_same(

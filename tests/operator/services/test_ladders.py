@@ -1,7 +1,6 @@
 """The ladder of each vhost is looked at every half minute, and repaired before it is needed."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
@@ -140,12 +139,8 @@ async def test_a_refusal_is_raised_and_tried_again_the_next_time(vhost: Vhost) -
 
 
 @pytest.fixture
-async def world() -> AsyncIterator[World]:
-    world = World()
-    yield world
-    world.requests.stop()
-    await world.dispatcher.stop(0)
-    await settle()
+def world(reconciling_world: World) -> World:
+    return reconciling_world
 
 
 def add_retrying(world: World, name: str, *, listed: bool = False) -> None:

@@ -1,7 +1,5 @@
 """Limits of dead letters are set, repaired and taken away, and no Task depends on it."""
 
-from collections.abc import AsyncIterator
-
 import pytest
 
 from taskqueue_operator.errors import ManagementError, ManagementUnavailableError
@@ -16,12 +14,8 @@ DEFINITION = {"max-length": 5, "message-ttl": 60_000}
 
 
 @pytest.fixture
-async def world() -> AsyncIterator[World]:
-    world = World()
-    yield world
-    world.requests.stop()
-    await world.dispatcher.stop(0)
-    await settle()
+def world(reconciling_world: World) -> World:
+    return reconciling_world
 
 
 async def limits(world: World, **changes: object) -> tuple[str, str]:

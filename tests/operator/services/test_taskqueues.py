@@ -1,8 +1,6 @@
 """A TaskQueue is reconciled whole: broker, credentials, workers, and its conditions say how."""
 
 import asyncio
-import copy
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 
@@ -15,7 +13,6 @@ from taskqueue_operator.errors import (
     BrokerRefusedError,
     ClusterError,
     ClusterUnavailableError,
-    ManagementUnavailableError,
     NamespaceTerminatingError,
 )
 from taskqueue_operator.services.counts import EVERY_SECONDS
@@ -33,12 +30,8 @@ EARLIER = NOW - timedelta(minutes=10)
 
 
 @pytest.fixture
-async def world() -> AsyncIterator[World]:
-    world = World()
-    yield world
-    world.requests.stop()
-    await world.dispatcher.stop(0)
-    await settle()
+def world(reconciling_world: World) -> World:
+    return reconciling_world
 
 
 async def test_everything_is_made_and_the_conditions_say_so(world: World) -> None:
@@ -209,36 +202,6 @@ async def test_rabbitmq_s_own_words_reach_the_condition(world: World) -> None:
     assert words in status["conditions"][0]["message"]
 
 
-async def test_a_broker_that_is_away_does_not_roll_the_workers(world: World) -> None:
-    await world.reconcile()
-    world.workers_ready()
-    before = world.secret_version
-    generation = world.deployment["metadata"]["generation"]
-    world.link.lose()
-    conditions = await world.reconcile()
-    assert conditions["Ready"] == ("False", "BrokerUnreachable")
-    assert world.secret_version == before
-    assert world.deployment["metadata"]["generation"] == generation
-
-
-async def test_a_new_password_rolls_the_workers(world: World) -> None:
-    world.brokers.api.error = ManagementUnavailableError("away")
-    conditions = await world.reconcile()
-    assert conditions["WorkerCredentials"] == ("False", "SharedSecret")
-    before = world.secret_version
-    world.cluster.add(build_secret(data={"uri": "amqp://admin:new@rabbit.shop.svc"}))
-    await world.reconcile()
-    assert world.secret_version != before
-
-
-async def test_a_name_that_is_taken_is_a_condition(world: World) -> None:
-    world.cluster.add(
-        {"kind": "Deployment", "metadata": {"name": "tq-emails", "namespace": "shop", "uid": "x"}}
-    )
-    conditions = await world.reconcile()
-    assert conditions["WorkersReady"] == ("False", "NameTaken")
-
-
 async def test_a_refusal_by_the_api_server_is_a_condition(world: World) -> None:
     world.cluster.faults["apply"] = [ClusterError(403, "violates PodSecurity")]
     conditions = await world.reconcile()
@@ -264,47 +227,6 @@ async def test_what_failed_is_tried_again_by_itself(world: World) -> None:
     assert (await world.conditions())["BrokerReady"] == ("True", "Declared")
 
 
-@pytest.mark.parametrize("kind", ["Deployment", "ServiceAccount", "Role", "RoleBinding"])
-async def test_a_child_that_somebody_deleted_comes_back(world: World, kind: str) -> None:
-    await world.reconcile()
-    world.workers_ready()
-    await asyncio.sleep(1)
-    body = world.cluster.objects.pop((kind, "shop", "tq-emails"))
-    world.queues.child_seen(body, deleted=True)
-    await asyncio.sleep(1)
-    assert (kind, "shop", "tq-emails") in world.cluster.objects
-
-
-async def test_a_deployment_that_somebody_changed_is_put_right(world: World) -> None:
-    await world.reconcile()
-    body = world.deployment
-    body["spec"]["replicas"] = 9
-    body["metadata"]["generation"] += 1
-    world.queues.child_seen(copy.deepcopy(body), deleted=False)
-    await asyncio.sleep(1)
-    assert world.deployment["spec"]["replicas"] == 1
-
-
-async def test_a_secret_that_somebody_changed_is_put_right_at_the_next_resync(
-    world: World,
-) -> None:
-    await world.reconcile()
-    right = copy.deepcopy(world.cluster.find("Secret", "tq-emails-broker")["data"])
-    secret = world.cluster.find("Secret", "tq-emails-broker")
-    secret["data"]["extra"] = "eA=="
-    secret["metadata"]["resourceVersion"] = "999"
-    await world.queues.reconcile(KEY)
-    assert world.cluster.find("Secret", "tq-emails-broker")["data"] == right
-
-
-async def test_a_child_of_nobody_disturbs_nobody(world: World) -> None:
-    body = {"kind": "Role", "metadata": {"name": "x", "namespace": "shop", "uid": "u"}}
-    body["metadata"] |= {"resourceVersion": "1"}  # type: ignore[operator] # a dict
-    world.queues.child_seen(body, deleted=False)
-    await asyncio.sleep(1)
-    assert world.cluster.requests == []
-
-
 async def test_a_lost_connection_holds_the_queue_and_has_it_looked_at(world: World) -> None:
     await world.reconcile()
     world.link.lose()
@@ -325,19 +247,6 @@ async def test_a_taskqueue_that_is_being_deleted_is_left_alone(world: World) -> 
     assert world.cluster.requests == []
 
 
-async def test_a_taskqueue_that_is_gone_is_forgotten(world: World) -> None:
-    await world.reconcile()
-    assert world.queues.known() == [KEY]
-    world.queues.gone(world.cluster.find("TaskQueue", "emails"))
-    world.queues.gone(world.cluster.find("TaskQueue", "emails"))
-    assert world.queues.known() == []
-    assert world.brokers.used == set()
-    world.cluster.requests.clear()
-    await asyncio.sleep(100)
-    await world.queues.reconcile(KEY)
-    assert world.cluster.requests == []
-
-
 async def test_an_error_of_our_own_is_a_condition_and_is_tried_again(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -346,25 +255,6 @@ async def test_an_error_of_our_own_is_a_condition_and_is_tried_again(
     monkeypatch.undo()
     await asyncio.sleep(5)
     assert (await world.conditions())["Ready"] == ("False", "WorkersStarting")
-
-
-async def test_a_deletion_that_was_missed_is_repaired_by_verifying(world: World) -> None:
-    await world.reconcile()
-    del world.cluster.objects["Role", "shop", "tq-emails"]
-    await world.queues.reconcile(KEY)
-    assert ("Role", "shop", "tq-emails") not in world.cluster.objects
-    await world.queues.verify(KEY)
-    assert ("Role", "shop", "tq-emails") in world.cluster.objects
-
-
-async def test_a_copy_of_an_owned_object_is_nobodys_business(world: World) -> None:
-    await world.reconcile()
-    copied = copy.deepcopy(world.deployment)
-    copied["metadata"] |= {"name": "copy", "uid": "copy"}
-    world.cluster.requests.clear()
-    world.queues.child_seen(copied, deleted=False)
-    await asyncio.sleep(0.5)
-    assert world.cluster.requests == []
 
 
 @pytest.mark.parametrize(
