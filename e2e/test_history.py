@@ -13,8 +13,8 @@ from e2e.kubectl import Kubectl
 from e2e.manifests import edited, task, taskqueue
 from e2e.refusals import Refusal, refusal
 from e2e.space import Space, holds_for
+from e2e.stage import ERROR, ME
 from e2e.test_retries import MINUTE
-from e2e.test_task_status import ERROR, ME
 from taskqueue_api.conditions import rfc3339
 
 __all__ = ["refusal"]

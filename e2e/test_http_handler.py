@@ -10,6 +10,7 @@ from e2e.conftest import MakeSpace
 from e2e.manifests import http_workers, task, taskqueue
 from e2e.space import Space, condition_of, count_runs, error_of, message_of
 from e2e.system import name_of, restarts_of
+from e2e.test_retries import attempts_of
 from taskqueue_api.conditions import parse_time
 from taskqueue_api.task import RESULT_MAX_BYTES
 
@@ -38,9 +39,9 @@ def run(space: Space, handler: str, queue: str = SERVERS, **spec: Any) -> Object
     return space.wait_task(name)
 
 
-def attempts_of(space: Space, body: Object) -> list[int]:
-    """Return the attempts of a Task that the server recorded, in order."""
-    return [one.attempt for one in space.runs() if one.uid == body["metadata"]["uid"]]
+def says(status: int, **more: Any) -> dict[str, Any]:
+    """Return the spec of a Task for the handler `fail`, by which the server answers so."""
+    return {"payload": {"status": status, **more}}
 
 
 def test_server_gets_the_task_and_nothing_of_the_worker(shared: Space) -> None:
@@ -88,28 +89,21 @@ def test_result_may_be_as_big_as_it_may(shared: Space) -> None:
     ("handler", "spec", "attempts", "error_type", "words"),
     [
         pytest.param(
-            "fail",
-            {"payload": {"status": 500, "body": "größer"}},
-            3,
-            "HttpStatus",
-            "HTTP 500: größer",
-            id="500",
+            "fail", says(500, body="größer"), 3, "HttpStatus", "HTTP 500: größer", id="500"
         ),
         pytest.param(
             "fail",
-            {"payload": {"status": 422, "body": "no such card"}},
+            says(422, body="no such card"),
             1,
             "Rejected",
             "HTTP 422: no such card",
             id="422",
         ),
         pytest.param("nowhere", {}, 1, "Rejected", "HTTP 404: there is no nowhere", id="404"),
-        pytest.param(
-            "fail", {"payload": {"status": 408}}, 3, "HttpStatus", "HTTP 408", id="408 may pass"
-        ),
+        pytest.param("fail", says(408), 3, "HttpStatus", "HTTP 408", id="408 may pass"),
         pytest.param(
             "fail",
-            {"payload": {"status": 307, "headers": {"Location": "/task"}}},
+            says(307, headers={"Location": "/task"}),
             1,
             "HttpStatus",
             "HTTP 307: redirects are not followed",
@@ -117,7 +111,7 @@ def test_result_may_be_as_big_as_it_may(shared: Space) -> None:
         ),
         pytest.param(
             "fail",
-            {"payload": {"status": 200, "body": "<html>"}},
+            says(200, body="<html>"),
             1,
             "ResultNotJson",
             "the answer's body must be JSON or empty, but it is not JSON",
@@ -148,27 +142,26 @@ def test_answer_that_is_no_success(
     assert words in error_of(body)[1]
     assert condition_of(body, "Succeeded")["reason"] == error_type
     if handler == "fail":
-        assert attempts_of(shared, body) == list(range(1, attempts + 1))
+        assert attempts_of(shared, name_of(body)) == list(range(1, attempts + 1))
 
 
 def test_it_succeeds_once_the_fault_is_over(shared: Space) -> None:
-    body = run(shared, "fail", payload={"status": 500, "failures": 2})
+    body = run(shared, "fail", **says(500, failures=2))
     assert body["status"]["result"] == {"attempt": 3}
-    assert attempts_of(shared, body) == [1, 2, 3]
+    assert attempts_of(shared, name_of(body)) == [1, 2, 3]
 
 
 @pytest.mark.parametrize("status", [429, 503])
 def test_busy_server_says_when_it_is_asked_again(shared: Space, status: int) -> None:
     """Its policy alone would let it wait for an hour."""
-    payload = {"status": status, "failures": 1, "headers": {"Retry-After": "1"}}
-    body = run(shared, "fail", LATER, payload=payload)
+    answer = says(status, failures=1, headers={"Retry-After": "1"})
+    body = run(shared, "fail", LATER, **answer)
     assert body["status"]["result"] == {"attempt": 2}
 
 
 def test_busy_server_may_ask_for_more_time_than_the_policy(shared: Space) -> None:
-    headers = {"Retry-After": "3600"}
-    payload = {"status": 503, "body": "busy", "headers": headers}
-    shared.apply(task("busy", SERVERS, "fail", payload=payload))
+    answer = says(503, body="busy", headers={"Retry-After": "3600"})
+    shared.apply(task("busy", SERVERS, "fail", **answer))
     body = shared.wait_task("busy", "Retrying")
     assert body["status"]["error"] == {"type": "Retry", "message": "HTTP 503: busy"}
     created = parse_time(body["metadata"]["creationTimestamp"])

@@ -4,11 +4,10 @@ from typing import Any
 
 import pytest
 
-from e2e.api import Api, ApiError
 from e2e.kubectl import Kubectl
 from e2e.manifests import edited, task, taskqueue
 from e2e.refusals import Refusal, refusal
-from e2e.test_task_status import (
+from e2e.stage import (
     ERROR,
     FAILED,
     FINISHED_RULE,
@@ -20,9 +19,10 @@ from e2e.test_task_status import (
     SUCCEEDED,
     TIME,
     Stage,
+    stage,
 )
 
-__all__ = ["refusal"]
+__all__ = ["refusal", "stage"]
 
 RETRYING = {
     "phase": "Retrying",
@@ -32,12 +32,6 @@ RETRYING = {
     "nextAttemptTime": TIME,
 }
 AGAIN = {**RUNNING, "attempts": 3, "worker": OTHER, "nextAttemptTime": None}
-
-
-@pytest.fixture(scope="module")
-def stage(release: Api, kubectl: Kubectl) -> Stage:
-    """Give the place where Tasks get their status."""
-    return Stage(release, kubectl.namespace)
 
 
 @pytest.mark.parametrize("kind", ["TaskQueue", "Task"])
@@ -207,11 +201,7 @@ def test_policy_can(kubectl: Kubectl, retry: dict[str, Any]) -> None:
 def test_status_cannot(
     stage: Stage, before: list[dict[str, Any]], change: dict[str, Any], message: str
 ) -> None:
-    body = stage.put(*before)
-    with pytest.raises(ApiError) as error:
-        stage.write(body, change)
-    assert error.value.status == 422
-    assert message in error.value.message
+    assert message in stage.refusal(stage.put(*before), change)
 
 
 @pytest.mark.parametrize(

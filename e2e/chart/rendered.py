@@ -9,6 +9,9 @@ from e2e.chart.conftest import RELEASE_NAMESPACE
 
 Objects = list[dict[str, Any]]
 
+# Each test starts helm, which takes its time where the processors are busy.
+HELM_TIMEOUT = pytest.mark.timeout(60)
+
 OPTIONS = [
     pytest.param([], id="default"),
     pytest.param(["rabbitmq.enabled=true"], id="rabbitmq"),

@@ -7,6 +7,7 @@ import yaml
 
 from e2e.chart.conftest import CHART, Render
 from e2e.chart.rendered import (
+    HELM_TIMEOUT,
     OPTIONS,
     SERVICE_ACCOUNT,
     granted,
@@ -19,8 +20,7 @@ from e2e.chart.rendered import (
 from e2e.kubectl import CHECKOUT, CommandError, Helm
 from taskqueue_api.names import NOT_BEFORE_MAX
 
-# Each starts helm, which takes its time where the processors are busy.
-pytestmark = pytest.mark.timeout(60)
+pytestmark = HELM_TIMEOUT
 
 
 @pytest.mark.parametrize("settings", OPTIONS)

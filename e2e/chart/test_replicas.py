@@ -4,6 +4,7 @@ import pytest
 
 from e2e.chart.conftest import RELEASE_NAMESPACE, Render
 from e2e.chart.rendered import (
+    HELM_TIMEOUT,
     OPTIONS,
     SERVICE_ACCOUNT,
     granted,
@@ -13,8 +14,7 @@ from e2e.chart.rendered import (
     pods,
 )
 
-# Each starts helm, which takes its time where the processors are busy.
-pytestmark = pytest.mark.timeout(60)
+pytestmark = HELM_TIMEOUT
 
 
 def test_one_operator_needs_no_budget_and_no_other_node(render: Render) -> None:

@@ -249,6 +249,11 @@ class Bench:
         }
         self.worker.deliver(Delivery(**fields | changes))
 
+    def connect_again(self) -> None:
+        """Lose the first connection, with what it had brought, and have a second one."""
+        self.broker.session = 2
+        self.worker.lost(1)
+
     async def settled(self) -> None:
         """Wait for the next acknowledgement or return."""
         self.broker.changed.clear()

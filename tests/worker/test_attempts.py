@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 
-from taskqueue_api.messages import TaskHeaders, TaskUid
+from taskqueue_api.messages import TaskHeaders
 from taskqueue_api.retries import ONCE, RetryPolicy, parse_policy
 from taskqueue_worker.api import ApiServer, Gone, Refused, Written
 from taskqueue_worker.attempts import Attempts, Claim, Claimed, Held, Settled
@@ -16,21 +16,9 @@ from taskqueue_worker.outcomes import Failure, Success, failure, final
 from taskqueue_worker.settle import Acknowledge, DeadLetter, PublishNext
 from taskqueue_worker.statuses import Attempt, Identity, TaskView
 from tests.worker.api_server import NOW, FakeApi
+from tests.worker.views import PENDING, UID
 
-UID = TaskUid("uid-1")
 ME = Identity(pod="p", pod_uid="pu", node="n", instance="mine")
-PENDING = TaskView(
-    uid=UID,
-    resource_version="7",
-    phase="Pending",
-    run=0,
-    attempts=0,
-    dispatches=1,
-    start_time=None,
-    worker={},
-    error_type="",
-    error_message="",
-)
 MINE = replace(PENDING, phase="Running", attempts=1, worker=ME.to_status())
 THEIRS = replace(
     MINE, worker={"pod": "other", "podUid": "x", "instance": "o"}, start_time="2026-01-01T11:59:00Z"

@@ -13,7 +13,6 @@ from taskqueue_worker.statuses import Patch, TaskView
 from tests.worker.api_server import FakeApi
 from tests.worker.test_attempts import (
     MINE,
-    PENDING,
     POLICY,
     RETRYING,
     THEIRS,
@@ -21,6 +20,7 @@ from tests.worker.test_attempts import (
     message,
     number,
 )
+from tests.worker.views import PENDING
 
 SECOND_RUNS = replace(MINE, attempts=2)
 SUCCEEDED = replace(SECOND_RUNS, phase="Succeeded")

@@ -26,10 +26,10 @@ from taskqueue_worker.claim import (
 )
 from taskqueue_worker.outcomes import Cancelled, failure, final
 from taskqueue_worker.statuses import Identity, TaskView
+from tests.worker.views import PENDING, UID
 
 CREATED = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 NOW = CREATED.timestamp()
-UID = TaskUid("uid-1")
 ONCE = 1
 """Attempts in all, without a retry policy."""
 ME = Identity(pod="tq-q-1", pod_uid="pod-1", node="n", instance="mine")
@@ -44,18 +44,6 @@ HEADERS = TaskHeaders(
     timeout=timedelta(seconds=30),
 )
 OTHER = {"pod": "tq-q-2", "podUid": "pod-2", "node": "n", "instance": "other"}
-PENDING = TaskView(
-    uid=UID,
-    resource_version="7",
-    phase="Pending",
-    run=0,
-    attempts=0,
-    dispatches=1,
-    start_time=None,
-    worker={},
-    error_type="",
-    error_message="",
-)
 RUNNING = replace(
     PENDING, phase="Running", attempts=1, start_time="2026-01-01T12:00:10Z", worker=OTHER
 )

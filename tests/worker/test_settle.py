@@ -18,20 +18,9 @@ from taskqueue_worker.settle import (
     settle,
 )
 from taskqueue_worker.statuses import TaskView
+from tests.worker.views import PENDING, UID
 
-UID = TaskUid("uid-1")
-FAILED = TaskView(
-    uid=UID,
-    resource_version="7",
-    phase="Failed",
-    run=0,
-    attempts=1,
-    dispatches=1,
-    start_time=None,
-    worker={},
-    error_type="Boom",
-    error_message="why",
-)
+FAILED = replace(PENDING, phase="Failed", attempts=1, error_type="Boom", error_message="why")
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 DUE = datetime(2026, 1, 1, 12, 0, 0, 500_000, tzinfo=UTC)

@@ -71,8 +71,7 @@ async def test_a_bad_payload_fails_its_task(bench: Bench) -> None:
 async def test_a_running_task_survives_its_connection_and_runs_once(bench: Bench) -> None:
     bench.deliver(1)
     await bench.runner.started.wait()
-    bench.broker.session = 2
-    bench.worker.lost(1)
+    bench.connect_again()
     bench.deliver(1, session=2, redelivered=True)
     bench.runner.go.set()
     await bench.settled()
@@ -83,8 +82,7 @@ async def test_a_running_task_survives_its_connection_and_runs_once(bench: Bench
 async def test_one_that_finished_without_connection_is_acknowledged_later(bench: Bench) -> None:
     bench.deliver(1)
     await bench.runner.started.wait()
-    bench.broker.session = 2
-    bench.worker.lost(1)
+    bench.connect_again()
     bench.runner.go.set()
     bench.deliver(7, session=2, message_id="another")
     await bench.settled()
@@ -115,8 +113,7 @@ async def test_nor_is_it_when_the_message_comes_back_meanwhile(bench: Bench) -> 
     bench.attempts.answers.clear()
     bench.deliver(1)
     await asyncio.sleep(0)
-    bench.broker.session = 2
-    bench.worker.lost(1)
+    bench.connect_again()
     bench.deliver(1, session=2, redelivered=True)
     bench.attempts.answers.set()
     await bench.settled()
@@ -150,8 +147,7 @@ async def test_a_message_that_may_be_needed_again_is_given_back(bench: Bench) ->
     bench.attempts.settlements = [Acknowledge(ended=False)]
     bench.deliver(1)
     await bench.runner.started.wait()
-    bench.broker.session = 2
-    bench.worker.lost(1)
+    bench.connect_again()
     bench.deliver(1, session=2, redelivered=True)
     bench.runner.go.set()
     await bench.settled()

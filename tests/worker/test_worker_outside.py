@@ -126,8 +126,7 @@ async def test_an_outside_message_whose_connection_is_lost_is_not_published_twic
     bench.broker.go.clear()
     bench.deliver(1, **outside(attempt))
     await bench.broker.publishing.wait()
-    bench.broker.session = 2
-    bench.worker.lost(1)
+    bench.connect_again()
     bench.broker.go.set()
     # It comes again, to this worker or another, which runs and publishes it.
     bench.deliver(2, session=2, redelivered=True, **outside(attempt))

@@ -8,18 +8,17 @@ from typing import Any, cast
 import pytest
 from prometheus_client import REGISTRY
 
-from taskqueue_api.messages import TaskUid
 from taskqueue_api.retries import RetryPolicy
 from taskqueue_worker.api import ApiServer, Written
 from taskqueue_worker.attempts import Attempts, Settled
 from taskqueue_worker.deliveries import Tag
 from taskqueue_worker.outcomes import Success
 from taskqueue_worker.settle import PublishNext
-from taskqueue_worker.statuses import TaskView
 from taskqueue_worker.stopping import Running
 from tests.worker.api_server import FakeApi
 from tests.worker.bench import ME, Bench
 from tests.worker.failing import AT_ONCE, DEATH, FIXED, HOUR, IMMEDIATE, OVERHEAD, PAST, running
+from tests.worker.views import PENDING
 
 
 @pytest.fixture
@@ -167,18 +166,8 @@ async def test_the_headers_of_the_next_attempt_are_those_of_the_task(bench: Benc
 async def test_a_task_that_one_slot_runs_is_not_run_by_another_for_a_later_message() -> None:
     # Taken over from a lost worker by the message of attempt 1, it runs as attempt 2 here. The
     # message of attempt 2 comes as well, published before the worker was lost.
-    lost = TaskView(
-        uid=TaskUid("uid-1"),
-        resource_version="7",
-        phase="Running",
-        run=0,
-        attempts=1,
-        dispatches=1,
-        start_time=None,
-        worker={"pod": "gone", "podUid": "x", "instance": "x"},
-        error_type="",
-        error_message="",
-    )
+    gone = {"pod": "gone", "podUid": "x", "instance": "x"}
+    lost = replace(PENDING, phase="Running", attempts=1, worker=gone)
     ours = replace(lost, attempts=2, worker=ME.to_status())
     api = FakeApi([lost, ours], [Written(), Written(), Written()])
     bench = Bench(attempts=attempts_of(api, IMMEDIATE), slots=2)
@@ -206,8 +195,7 @@ async def test_the_next_attempt_of_a_task_is_published_though_its_connection_is_
     bench.broker.go.clear()
     bench.deliver(1)
     await bench.broker.publishing.wait()
-    bench.broker.session = 2
-    bench.worker.lost(1)
+    bench.connect_again()
     bench.deliver(2, session=2, redelivered=True)
     bench.broker.go.set()
     await bench.settled()

@@ -32,6 +32,7 @@ WATCH_SECONDS = 240
 
 WATCH_TIMEOUT = aiohttp.ClientTimeout(total=WATCH_SECONDS + 30, connect=5)
 PAGE = 500
+_JSON = "application/json"
 _TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io"
 _METADATA = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io"
 _UNREACHABLE = (aiohttp.ClientError, TimeoutError, OSError)
@@ -143,15 +144,9 @@ class ClusterClient:
 
         About 55 bytes a Task, a twentieth of the objects.
         """
-        query: dict[str, Any] = {"limit": PAGE, "includeObject": "None"}
         path = object_path(api_version, "Task", namespace)
-        while True:
-            page = await self._json("GET", path, query=query, accept=_TABLE)
+        async for page in self._pages(path, {"includeObject": "None"}, accept=_TABLE):
             yield page
-            token = page.get("metadata", {}).get("continue")
-            if not token:
-                return
-            query["continue"] = token
 
     async def task_pages(
         self, api_version: str, namespace: str | None, fields: str
@@ -160,15 +155,9 @@ class ClusterClient:
 
         namespace: None for all.
         """
-        query: dict[str, Any] = {"limit": PAGE, "fieldSelector": fields}
         path = object_path(api_version, "Task", namespace)
-        while True:
-            page = await self._json("GET", path, query=query)
+        async for page in self._pages(path, {"fieldSelector": fields}):
             yield page
-            token = page.get("metadata", {}).get("continue")
-            if not token:
-                return
-            query["continue"] = token
 
     async def watch_tasks(
         self, api_version: str, namespace: str | None, fields: str, version: str
@@ -305,7 +294,7 @@ class ClusterClient:
         query: Mapping[str, Any] | None = None,
         body: Any = None,
         content_type: str | None = None,
-        accept: str = "application/json",
+        accept: str = _JSON,
         fenced: bool = True,
     ) -> dict[str, Any]:
         if query:
@@ -317,6 +306,19 @@ class ClusterClient:
         text, _ = await self._request(method, path, body=body, headers=headers, fenced=fenced)
         result: dict[str, Any] = json.loads(text) if text else {}
         return result
+
+    async def _pages(
+        self, path: str, query: Mapping[str, Any], *, accept: str = _JSON
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Yield a list, page by page."""
+        query = {"limit": PAGE, **query}
+        while True:
+            page = await self._json("GET", path, query=query, accept=accept)
+            yield page
+            token = page.get("metadata", {}).get("continue")
+            if not token:
+                return
+            query = {**query, "continue": token}
 
     async def _lines(self, path: str) -> AsyncIterator[bytes]:
         """Yield an answer that goes on, line by line as it comes."""
