@@ -19,10 +19,10 @@ def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
         yield ours, theirs
 
 
-def ask(ends: tuple[socket.socket, socket.socket]) -> dict[str, Any]:
+def ask(ends: tuple[socket.socket, socket.socket], **environment: str) -> dict[str, Any]:
     """Return what a launcher answers that is asked to start its command."""
     ours, theirs = ends
-    ours.send(json.dumps({"do": "start", "number": 7, "env": {}}).encode())
+    ours.send(json.dumps({"do": "start", "number": 7, "env": environment}).encode())
     launcher = Launcher(theirs, json.dumps({"exec": {"command": ["program"]}}), forks=False)
     try:
         assert launcher._receive()
@@ -66,3 +66,10 @@ def test_an_error_without_a_number_may_pass(
 
     monkeypatch.setattr("taskqueue_worker.launcher._spawn", refuse)
     assert ask(ends) == {"refused": 7, "error": "odd", "permanent": False}
+
+
+def test_what_no_environment_can_hold_is_refused_and_the_launcher_goes_on(
+    ends: tuple[socket.socket, socket.socket],
+) -> None:
+    answer = ask(ends, TASK_HANDLER="a\0b")
+    assert answer == {"refused": 7, "error": "embedded null byte", "permanent": True}

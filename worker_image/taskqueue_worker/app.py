@@ -20,6 +20,7 @@ from taskqueue_worker.broker import Broker
 from taskqueue_worker.clock import ServerClock
 from taskqueue_worker.handling import Handling, open_handling
 from taskqueue_worker.health import Health, serve_http
+from taskqueue_worker.lenient import allow_odd_headers
 from taskqueue_worker.logs import configure_logging, leave_last_words
 from taskqueue_worker.payloads import Payloads
 from taskqueue_worker.processes import LauncherError
@@ -50,6 +51,7 @@ def main() -> int:
     configure_logging(settings.log_format)
     # A Task of the name in a message may be another by now, with any payload.
     allow_deep_json()
+    allow_odd_headers()
     return asyncio.run(_run(settings, cluster, started))
 
 

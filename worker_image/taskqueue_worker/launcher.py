@@ -137,8 +137,9 @@ class Launcher:
             pid = self._start(request, descriptors)
         except OSError as error:
             words = error.strerror or str(error)
-            permanent = error.errno in _NEVER_STARTS
-            self._tell({"refused": request["number"], "error": words, "permanent": permanent})
+            self._refuse(request, words, permanent=error.errno in _NEVER_STARTS)
+        except ValueError as error:  # a NUL in what the program is told: a message may hold any
+            self._refuse(request, str(error), permanent=True)
         else:
             self._numbers[pid] = request["number"]
             _prefer_as_victim(pid)
@@ -146,6 +147,9 @@ class Launcher:
         for descriptor in descriptors:
             os.close(descriptor)
         return True
+
+    def _refuse(self, request: dict[str, Any], words: str, *, permanent: bool) -> None:
+        self._tell({"refused": request["number"], "error": words, "permanent": permanent})
 
     def _start(self, request: dict[str, Any], descriptors: list[int]) -> int:
         if self._command:

@@ -16,6 +16,7 @@ from taskqueue_api.names import CONTROL_EXCHANGE
 from taskqueue_api.rabbitmq import Version, read_version
 from taskqueue_api.tls import client_context
 from taskqueue_worker.deliveries import Delivery, Tag
+from taskqueue_worker.lenient import read_headers, read_text
 
 _log = logging.getLogger(__name__)
 
@@ -280,9 +281,9 @@ class Session:
             Delivery(
                 tag=Tag(self.number, method.delivery_tag or 0),
                 redelivered=bool(method.redelivered),
-                message_id=properties.message_id or "",
-                type=properties.type or "",
-                headers=properties.headers or {},
+                message_id=read_text(properties.message_id),
+                type=read_text(properties.type),
+                headers=read_headers(properties.headers),
                 body=body,
                 properties=properties,
             )
