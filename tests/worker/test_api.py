@@ -103,7 +103,6 @@ async def test_every_answer_tells_the_time(server: FakeServer) -> None:
     [
         (200, Written()),
         (404, Gone()),
-        (409, Refused("words")),
         (422, Refused("words")),
         (400, Refused("words")),
         (413, Refused("words")),
@@ -124,6 +123,12 @@ async def test_a_server_that_is_away_is_waited_for(server: FakeServer) -> None:
     server.answers = [None, status(500), status(503), status(403), status(200)]
     assert await server.api.patch_status("t", []) == Written()
     assert server.slept == [0.25, 0.5, 1.0, 2.0]
+
+
+async def test_a_write_that_was_given_up_among_many_is_made_again(server: FakeServer) -> None:
+    # As a refusal it would replace an outcome by the failure that it cannot be written.
+    server.answers = [status(409, "the object has been modified"), status(200)]
+    assert await server.api.patch_status("t", []) == Written()
 
 
 async def test_a_name_never_becomes_another_path(server: FakeServer) -> None:
