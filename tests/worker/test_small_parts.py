@@ -1,11 +1,14 @@
 """Clock, cgroup, frames, health, metrics labels, waiting times, examples."""
 
+import time
+from email.utils import formatdate
+
 import pytest
 
 from taskqueue_worker import examples
 from taskqueue_worker.api import backoff_seconds
 from taskqueue_worker.cgroup import parse_oom_kills
-from taskqueue_worker.clock import ServerClock
+from taskqueue_worker.clock import KEPT_SECONDS, ServerClock
 from taskqueue_worker.frames import BrokenStreamError, FrameBuffer, pack
 from taskqueue_worker.health import UNREGISTERED_SECONDS, Health
 from taskqueue_worker.metrics import HandlerLabels
@@ -41,6 +44,36 @@ def test_the_best_estimate_is_the_greatest() -> None:
     local.now = 2.9
     clock.observe("Thu, 01 Jan 1970 00:01:42 GMT")
     assert clock.now() == pytest.approx(102.8)
+
+
+def test_an_estimate_that_was_too_great_is_forgotten() -> None:
+    local = Clock()
+    clock = ServerClock(local)
+    clock.observe("Thu, 01 Jan 1970 01:00:00 GMT")
+    # The server's clock was set back by an hour since.
+    for local.now in (1.0, KEPT_SECONDS, 2 * KEPT_SECONDS):
+        clock.observe(formatdate(local.now, usegmt=True))
+    assert clock.now() == local.now
+
+
+def test_a_good_estimate_is_not_given_up_for_a_single_worse_one() -> None:
+    local = Clock()
+    clock = ServerClock(local)
+    clock.observe("Thu, 01 Jan 1970 00:00:00 GMT")
+    local.now = KEPT_SECONDS + 0.9
+    clock.observe(formatdate(KEPT_SECONDS, usegmt=True))
+    assert clock.now() == local.now
+
+
+def test_a_local_clock_that_is_set_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = ServerClock()
+    clock.observe("Thu, 01 Jan 2026 00:00:00 GMT")
+    before = clock.now()
+    monkeypatch.setattr(time, "time", lambda: 2**33)
+    after = clock.now()
+    assert before is not None
+    assert after is not None
+    assert after - before < 60
 
 
 @pytest.mark.parametrize(
