@@ -104,6 +104,10 @@ class TaskQueues:
         if known is None or known["metadata"]["uid"] != body["metadata"]["uid"]:
             return  # the events of an object and of its namesake may come in either order
         del self._objects[key]
+        self._forget(key, body)
+
+    def _forget(self, key: QueueKey, body: Mapping[str, Any]) -> None:
+        """Keep nothing of a TaskQueue, and nothing for it."""
         self._first_through.pop(body["metadata"]["uid"], None)
         self._requests.forget(key)
         self._board.gone(key)
@@ -196,7 +200,11 @@ class TaskQueues:
                     logger.exception("reconcile failed", extra=fields)
                     self._show_internal_error(key, body)
             metrics.RECONCILES.labels(reason).inc()
-            if reason not in (READY, SCALED_TO_ZERO):
+            if key not in self._objects:
+                # It went meanwhile, as it does when somebody takes its finalizer away: what was
+                # done since is undone.
+                self._forget(key, body)
+            elif reason not in (READY, SCALED_TO_ZERO):
                 self._requests.trouble(key)
 
     async def _reconcile(self, key: QueueKey, body: Mapping[str, Any]) -> str:
@@ -298,7 +306,7 @@ class TaskQueues:
 
     def _open_gate(self, key: QueueKey, body: Mapping[str, Any], ceiling: Any) -> None:
         link = self._brokers.link_of(key)
-        if link is None or not link.connected.is_set():
+        if key not in self._objects or link is None or not link.connected.is_set():
             return
         through = self._first_through.get(body["metadata"]["uid"])
         self._dispatcher.open(

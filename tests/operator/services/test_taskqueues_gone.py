@@ -34,6 +34,21 @@ async def test_a_taskqueue_that_is_gone_is_forgotten(world: World) -> None:
     assert world.cluster.requests == []
 
 
+async def test_one_that_goes_while_it_is_reconciled_is_forgotten_too(world: World) -> None:
+    # Somebody has taken its finalizer away.
+    gate = world.cluster.gates["get"] = asyncio.Event()
+    world.queues.seen(build_taskqueue())
+    world.dispatcher.task_seen(world.cluster.add(build_task("a")), listed=False)
+    reconciling = asyncio.create_task(world.queues.reconcile(KEY))
+    await settle()
+    world.queues.gone(build_taskqueue())
+    gate.set()
+    await reconciling
+    assert world.brokers.used == set()
+    assert world.rabbit.sent == []
+    assert world.dispatcher._lanes[KEY].gate.missing
+
+
 def dispatches(verdict: str) -> float | None:
     """Return how many publications had this verdict; None: there is no such metric."""
     labels = {"namespace": "shop", "queue": "emails", "verdict": verdict}
