@@ -63,9 +63,13 @@ class Children:
         return self._applied[ChildKey(kind, owner.namespace, name)].marker.rpartition("/")[2]
 
     async def _look(self, key: ChildKey) -> None:
-        api_version = self._applied[key].api_version
+        applied = self._applied.get(key)
+        if applied is None:
+            return  # forgotten while another was looked at
         try:
-            current = await self._cluster.get(api_version, key.kind, key.namespace, key.name)
+            current = await self._cluster.get(
+                applied.api_version, key.kind, key.namespace, key.name
+            )
         except NotFoundError:
             self._applied.pop(key, None)
             return

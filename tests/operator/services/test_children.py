@@ -1,5 +1,6 @@
 """Owned objects are applied when something differs, and only then."""
 
+import asyncio
 import copy
 from typing import Any
 
@@ -9,6 +10,7 @@ from taskqueue_operator.domain.workers import Owner, build_broker_secret, build_
 from taskqueue_operator.errors import ClusterError, ConfigurationError
 from taskqueue_operator.services.children import Children
 from tests.operator.builders import DEFAULTS, NAMESPACE, OWNER, build_spec
+from tests.operator.clock import settle
 from tests.operator.fakes import FakeCluster
 
 
@@ -148,6 +150,20 @@ async def test_a_deletion_that_was_missed_is_found_by_looking(
         "Secret",
         "Deployment",
     ]
+
+
+async def test_one_that_is_deleted_while_another_is_looked_at_is_not_looked_at(
+    cluster: FakeCluster, children: Children
+) -> None:
+    await children.apply(OWNER, [deployment(), secret()])
+    cluster.requests.clear()
+    gate = cluster.gates["get"] = asyncio.Event()
+    looking = asyncio.create_task(children.verify(OWNER))
+    await settle()
+    assert children.observe(cluster.find("Secret", "tq-emails-broker"), deleted=True)
+    gate.set()
+    await looking
+    assert [item.kind for item in cluster.requests] == ["Deployment"]
 
 
 async def test_what_could_not_be_applied_is_tried_again(
