@@ -55,6 +55,21 @@ def parse_time(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
+def read_time(text: object) -> datetime | None:
+    """Return a moment that anybody may have written; None: it is none that can be meant.
+
+    No schema looks into the times of a status, and what cannot be compared, or overflows when a
+    while is added, would end whoever reads it.
+    """
+    try:
+        moment = parse_time(text) if isinstance(text, str) else None
+    except ValueError:
+        return None
+    if moment is None or moment.tzinfo is None:
+        return None
+    return moment if 1999 <= moment.year <= 2200 else None
+
+
 def merge_conditions(
     current: Sequence[Condition], changes: Iterable[Condition], now: datetime
 ) -> list[Condition]:

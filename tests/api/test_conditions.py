@@ -10,6 +10,7 @@ from taskqueue_api.conditions import (
     ConditionStatus,
     merge_conditions,
     parse_time,
+    read_time,
     rfc3339,
     rfc3339_micro,
     rfc3339_milli,
@@ -96,6 +97,24 @@ def test_a_long_message_is_cut_to_what_the_schema_allows_and_stays_equal() -> No
 )
 def test_times_of_the_api_server_are_read(text: str, expected: datetime) -> None:
     assert parse_time(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param("2026-06-07T10:09:10+02:00", NOW, id="a time"),
+        pytest.param(None, None, id="none"),
+        pytest.param(7, None, id="a number"),
+        pytest.param("soon", None, id="words"),
+        pytest.param("2026-06-07T08:09:10", None, id="no zone"),
+        pytest.param("9999-12-31T23:59:59Z", None, id="a time to which nothing can be added"),
+        pytest.param("0001-01-01T00:00:00Z", None, id="and none taken from"),
+    ],
+)
+def test_times_of_anybody_are_read_where_they_can_be_meant(
+    text: object, expected: datetime | None
+) -> None:
+    assert read_time(text) == expected
 
 
 def test_times_are_written_in_utc() -> None:

@@ -11,6 +11,7 @@ from taskqueue_api.messages import TaskUid
 from taskqueue_worker import outcomes
 from taskqueue_worker.outcomes import Cancelled, Failure, Outcome, Success, failure
 from taskqueue_worker.retrying import Again
+from taskqueue_worker.settle import PublishNext, settle
 from taskqueue_worker.statuses import (
     Attempt,
     Ended,
@@ -231,6 +232,16 @@ def test_whether_an_attempt_has_ended(
     phase: str, attempts: int, attempt: int, expected: bool
 ) -> None:
     assert view(phase=phase, attempts=attempts).has_ended(attempt) is expected
+
+
+@pytest.mark.parametrize("time", ["soon", "2026-01-02T12:00:00", "9999-12-31T23:59:59Z"])
+def test_a_time_that_cannot_be_read_ends_no_worker(time: str) -> None:
+    """Whoever may write a status may write any text there."""
+    seen = view(phase="Retrying", attempts=1, nextAttemptTime=time, startTime=time)
+    assert seen.start_time is None
+    following = settle(seen, seen.uid, 0)
+    assert isinstance(following, PublishNext)
+    assert following.due < NOW
 
 
 def test_the_bounds_are_those_of_the_api() -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from taskqueue_api.conditions import MESSAGE_MAX, rfc3339, rfc3339_milli
+from taskqueue_api.conditions import MESSAGE_MAX, read_time, rfc3339, rfc3339_milli
 from taskqueue_api.messages import TaskUid
 from taskqueue_api.task import FINISHED_PHASES
 from taskqueue_worker.outcomes import Cancelled, Failure, Outcome, Success, failure
@@ -16,6 +16,8 @@ from taskqueue_worker.retrying import Again
 Patch = list[dict[str, Any]]
 
 _REASON_MAX = 64
+_LONG_AGO = "2000-01-01T00:00:00Z"
+"""For the time of a next attempt that cannot be read: it is due."""
 _PHASES = {Success: "Succeeded", Failure: "Failed", Cancelled: "Cancelled"}
 
 
@@ -77,14 +79,24 @@ def view_task(body: Mapping[str, Any]) -> TaskView:
         run=status.get("run", 0),
         attempts=status.get("attempts", 0),
         dispatches=status.get("dispatches", 1),
-        start_time=status.get("startTime"),
+        start_time=_readable(status.get("startTime"), None),
         worker=status.get("worker", {}),
         error_type=error.get("type", ""),
         error_message=error.get("message", ""),
-        next_attempt_time=status.get("nextAttemptTime"),
+        next_attempt_time=_next_attempt_time(status),
         cancel=bool(body.get("spec", {}).get("cancel")),
         has_progress="progress" in status,
     )
+
+
+def _next_attempt_time(status: Mapping[str, Any]) -> str | None:
+    text = status.get("nextAttemptTime")
+    return None if text is None else _readable(text, _LONG_AGO)
+
+
+def _readable(text: str | None, otherwise: str | None) -> str | None:
+    """Return a time of a status, if it is one: the schema does not say so."""
+    return otherwise if read_time(text) is None else text
 
 
 @dataclass(frozen=True)

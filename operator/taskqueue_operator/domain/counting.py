@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from taskqueue_api.conditions import parse_time
+from taskqueue_api.conditions import read_time
 from taskqueue_api.durations import parse_duration
 from taskqueue_api.task import FINISHED_PHASES
 from taskqueue_api.taskqueue import TaskCounts
@@ -62,13 +62,12 @@ def _read_finished(name: str, phase: str, end: Any, ttl: Any) -> FinishedTask | 
 
     The schema does not look into completionTime, and a person may have written it.
     """
+    finished = read_time(end)
     try:
-        finished = parse_time(end)
         own = parse_duration(ttl) if ttl else None
     except (TypeError, ValueError):
         return None
-    # A moment without a zone cannot be compared.
-    return FinishedTask(name, phase, finished, own) if finished.tzinfo else None
+    return FinishedTask(name, phase, finished, own) if finished else None
 
 
 def _optional_columns(

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any, NamedTuple
 
-from taskqueue_api.conditions import parse_time, rfc3339
+from taskqueue_api.conditions import parse_time, read_time, rfc3339
 from taskqueue_api.durations import format_duration, parse_duration
 from taskqueue_api.messages import TaskHeaders, TaskUid
 from taskqueue_api.names import NOT_BEFORE_MAX, TASKS_PRIORITY_DEFAULT
@@ -136,8 +136,8 @@ def read_task(body: Mapping[str, Any], *, listed: bool) -> WaitingTask:
         listed=listed,
         phase=phase,
         attempt={"Retrying": attempts + 1, "Running": attempts}.get(phase, 1),
-        due=parse_time(due) if due else None,
-        deadline=parse_time(deadline) if deadline else None,
+        due=read_time(due),
+        deadline=read_time(deadline),
         retry=write_policy(spec["retry"]) if "retry" in spec else None,
         too_deep=too_deep,
         payload_from=read_payload_from(source) if source else None,

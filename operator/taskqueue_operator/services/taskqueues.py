@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 from weakref import WeakValueDictionary
 
-from taskqueue_api.conditions import Condition, parse_time
+from taskqueue_api.conditions import Condition, read_time
 from taskqueue_api.durations import parse_duration
 from taskqueue_api.history import HistorySpec
 from taskqueue_api.taskqueue import TaskQueue
@@ -314,7 +314,7 @@ class TaskQueues:
             Gate(
                 link=link,
                 ceiling=ceiling,
-                dispatched_through=parse_time(through) if through else None,
+                dispatched_through=read_time(through),
                 delays_unsure=link.address.vhost in self._unsure_vhosts,
             ),
         )

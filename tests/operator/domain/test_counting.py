@@ -109,6 +109,7 @@ def test_what_has_finished_is_kept_with_its_end_and_its_ttl() -> None:
         pytest.param(None, None, id="no end"),
         pytest.param("yesterday", None, id="no time"),
         pytest.param("2026-01-02T12:00:00", None, id="no zone"),
+        pytest.param("9999-12-31T23:59:59Z", None, id="no age can be added"),
         pytest.param("2026-01-02T12:00:00Z", "soon", id="no duration"),
     ],
 )

@@ -1,6 +1,7 @@
 """What the next operator is told of what is published, and what it makes of it."""
 
 import asyncio
+from datetime import timedelta
 
 import pytest
 
@@ -124,3 +125,19 @@ async def test_what_runs_is_unsure_to_the_next_operator_like_what_waits(world: W
     world.open(through=NOW - 10 * SECOND)
     await asyncio.sleep(60)
     assert [(item.uid, item.dispatches) for item in world.rabbit.sent] == [("uid-unsure", 2)]
+
+
+@pytest.mark.parametrize("time", ["soon", "2026-01-02T12:00:00", "9999-12-31T23:59:59Z"])
+async def test_a_next_attempt_at_no_time_is_due_and_harms_no_other(world: World, time: str) -> None:
+    """Handlers have a token that may write any status."""
+    world.fail("odd", listed=True, created=EARLIER, status={"nextAttemptTime": time})
+    world.create("a")
+    world.open()
+    await asyncio.sleep(60)
+    world.dispatcher.sweep(KEY)
+    assert world.dispatcher.faults() == []
+    assert [(item.uid, item.dispatches) for item in world.rabbit.sent] == [
+        ("uid-a", 1),
+        ("uid-odd", 2),
+    ]
+    assert world.rabbit.sent[1].delay == timedelta()
