@@ -205,8 +205,9 @@ class TaskWriter:
         except (NotFoundError, NamespaceTerminatingError):
             task = None
         except ClusterError as error:
-            # A gap in the permissions, say: it is tried again, and nobody waits behind it.
-            logger.error("%s", error, extra=_fields(errand.task))
+            # A gap in the permissions, say, or a Task that the rules of today would not take: it
+            # is tried again, and nobody waits behind it.
+            logger.log(_level(error), "%s", error, extra=_fields(errand.task))
             later = replace(errand, delay=min(errand.delay * 2, BACKOFF_MAX))
             loop.call_later(errand.delay * self._rng.uniform(0.5, 1.0), self._enqueue, later)
             return
@@ -277,7 +278,7 @@ class TaskWriter:
     async def _insist(
         self, task: WaitingTask, action: Callable[[], Awaitable[T]], *, always: bool = False
     ) -> T:
-        """Do something until the API server takes it.
+        """Do something until the API server is there, and with `always` until it takes it.
 
         Raises ClusterError when it refuses, unless `always`.
         """
@@ -285,12 +286,12 @@ class TaskWriter:
         while True:
             try:
                 return await action()
-            except (ClusterUnavailableError, ConflictError) as error:
+            except ClusterUnavailableError as error:
                 logger.warning("%s", error, extra=_fields(task))
             except ClusterError as error:
                 if not always:
                     raise
-                logger.error("%s", error, extra=_fields(task))
+                logger.log(_level(error), "%s", error, extra=_fields(task))
             await asyncio.sleep(delay * self._rng.uniform(0.5, 1.0))
             delay = min(delay * 2, BACKOFF_MAX)
 
@@ -310,6 +311,11 @@ class TaskWriter:
         task = asyncio.create_task(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
+
+
+def _level(error: ClusterError) -> int:
+    """Return how bad it is: the API server may just have had many writers."""
+    return logging.WARNING if isinstance(error, ConflictError) else logging.ERROR
 
 
 def _fields(task: WaitingTask) -> dict[str, str]:

@@ -232,6 +232,26 @@ async def test_an_announcement_that_is_forbidden_stops_nobody_and_is_tried_again
     assert [task.dispatches for _, task in world.announced] == [2]
 
 
+async def test_tasks_that_take_no_write_hold_up_no_other(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Their spec was written by the rules of an earlier version, say.
+    write = world.cluster.patch_task_status
+
+    async def refuse_some(api: str, namespace: str, name: str, patch: Any) -> dict[str, Any]:
+        if name != "a":
+            raise ConflictError(422, "spec is invalid")
+        return await write(api, namespace, name, patch)
+
+    monkeypatch.setattr(world.cluster, "patch_task_status", refuse_some)
+    for number in range(PARALLEL):
+        body = world.cluster.add(build_task(f"bad-{number}"))
+        world.writer.announce(read_task(body, listed=False), lambda _: None)
+    world.announce()
+    await asyncio.sleep(20)
+    assert [task.dispatches for _, task in world.announced] == [2]
+
+
 async def test_an_announcement_that_conflicts_for_no_reason_is_made_all_the_same(
     world: World,
 ) -> None:
