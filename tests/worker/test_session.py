@@ -104,3 +104,30 @@ async def test_what_is_lost_with_the_connection_is_not_tried_on_it_again() -> No
     with pytest.raises(BrokerError, match="not connected"):
         await publish(session)
     assert connection.opened == 1
+
+
+class NeverOpen:
+    """A connection that is still being opened, as when the name of its host is looked up."""
+
+    is_open = is_closing = is_closed = False
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+async def test_what_is_not_open_in_time_is_closed_and_never_opens(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: list[NeverOpen] = []
+
+    def connect(*_: Any, **__: Any) -> NeverOpen:
+        made.append(NeverOpen())
+        return made[-1]
+
+    monkeypatch.setattr("taskqueue_worker.session.AsyncioConnection", connect)
+    monkeypatch.setattr("taskqueue_worker.session._CONNECT_SECONDS", 0.01)
+    session = Session(1, lambda _: None)
+    with pytest.raises(BrokerError, match="no answer within"):
+        await session.open(pika.URLParameters("amqp://h"), "q", 1)
+    await session.close()
+    assert [one.is_closed for one in made] == [True]

@@ -105,15 +105,7 @@ class Session:
         """
         try:
             async with asyncio.timeout(_CONNECT_SECONDS):
-                self._connection = await self._step(
-                    lambda done: AsyncioConnection(
-                        parameters,
-                        on_open_callback=done,
-                        on_open_error_callback=lambda _, error: self._lose(_words(error)),
-                        on_close_callback=self._on_closed,
-                        custom_ioloop=asyncio.get_running_loop(),
-                    )
-                )
+                await self._step(lambda done: self._connect(parameters, done))
                 await self._open_publisher()
                 if control:
                     await self._open_control(control, queue)
@@ -199,6 +191,20 @@ class Session:
         if self._connection.is_open:
             self._connection.close()
             await asyncio.wait([self._closed], timeout=_CLOSE_SECONDS)
+        elif not (self._connection.is_closing or self._connection.is_closed):
+            self._connection.close()  # it is still being opened
+
+    def _connect(
+        self, parameters: pika.URLParameters, done: Callable[[AsyncioConnection], None]
+    ) -> None:
+        # Kept from its beginning: what comes of it later has to be closed too.
+        self._connection = AsyncioConnection(
+            parameters,
+            on_open_callback=done,
+            on_open_error_callback=lambda _, error: self._lose(_words(error)),
+            on_close_callback=self._on_closed,
+            custom_ioloop=asyncio.get_running_loop(),
+        )
 
     async def _open_publisher(self) -> Channel:
         channel = await self._open_channel(self._publisher_closed)
