@@ -6,11 +6,10 @@ Held Tasks are told why, second publications announced, and what can never run i
 import asyncio
 import logging
 import random
-from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any
 
 from taskqueue_api.messages import TaskUid
 from taskqueue_api.names import API_VERSION
@@ -32,20 +31,14 @@ from taskqueue_operator.domain.task_status import (
 )
 from taskqueue_operator.errors import (
     ClusterError,
-    ClusterUnavailableError,
     ConflictError,
     NamespaceTerminatingError,
     NotFoundError,
 )
+from taskqueue_operator.services.errands import PARALLEL, Errand, Errands, fields_of
 
-PARALLEL = 8
 HELD_SECONDS = 3.0
 """A Task that waits no longer than this is not told so: that saves a write per Task at start."""
-
-BACKOFF_FIRST = 0.5
-BACKOFF_MAX = 30.0
-
-T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -66,33 +59,15 @@ class Notice:
     shown: str | None = None
 
 
-@dataclass(frozen=True)
-class Errand:
-    """Something to be done with a Task at the API server, after which it goes on.
-
-    action: returns the Task as it is then; None: it no longer waits.
-    wait: seconds between the action and `then`.
-    delay: seconds until it is tried again after a refusal.
-    """
-
-    task: WaitingTask
-    action: Callable[[WaitingTask], Awaitable[WaitingTask | None]]
-    wait: float
-    then: Callable[[WaitingTask | None], None]
-    delay: float = BACKOFF_FIRST
-
-
 class TaskWriter:
     """Writes to the status of Tasks; every write tests UID and phase first."""
 
     def __init__(self, cluster: ClusterClient, rng: random.Random) -> None:
         self._cluster = cluster
-        self._rng = rng
         self._slots = asyncio.Semaphore(PARALLEL)
         self._notices: dict[TaskUid, Notice] = {}
-        self._errands: deque[Errand] = deque()
-        self._runners = 0
-        self._background: set[asyncio.Task[None]] = set()
+        self._errands = Errands(rng)
+        self._ends = Errands(rng)
 
     def held(self, task: WaitingTask, reason: str, message: str) -> None:
         """Tell a Task, soon, why it is not published; not before it is due."""
@@ -131,21 +106,22 @@ class TaskWriter:
         `then` gets None, at once, when the Task no longer waits.
         """
         wait = REPUBLISH_DELAY.total_seconds()
-        self._enqueue(Errand(task, self._raise_dispatches, wait, then))
+        self._errands.add(Errand(task, self._raise_dispatches, wait, then))
 
     def read(self, task: WaitingTask, then: Callable[[WaitingTask | None], None]) -> None:
         """Read a Task again; call `then` with it, or with None when it no longer waits."""
-        self._enqueue(Errand(task, self._read, 0.0, then))
+        self._errands.add(Errand(task, self._read, 0.0, then))
 
     def refuse(self, task: WaitingTask, refusal: Refusal) -> None:
         """Fail a Task that can never be run."""
         self._notices.pop(task.uid, None)
-        self._spawn(self._refuse(replace(task, payload=None), refusal))
+        bare = replace(task, payload=None)
+        self._ends.add(Errand(bare, lambda one: self._refuse(one, refusal)))
 
     def cancel(self, task: WaitingTask) -> None:
         """End a Task that waits and is to be cancelled; one that was started is left alone."""
         self._notices.pop(task.uid, None)
-        self._spawn(self._cancel(replace(task, payload=None)))
+        self._ends.add(Errand(replace(task, payload=None), self._cancel))
 
     async def run(self) -> None:
         """Write due notices, for ever."""
@@ -161,8 +137,8 @@ class TaskWriter:
 
     async def stop(self) -> None:
         """Abandon what is under way."""
-        for task in self._background:
-            task.cancel()
+        self._errands.stop()
+        self._ends.stop()
 
     async def _show(self, notice: Notice) -> None:
         before, reason, ok = notice.shown, notice.reason, notice.ok
@@ -177,44 +153,12 @@ class TaskWriter:
             self._notices.pop(notice.task.uid, None)
             return
         except ClusterError as error:
-            logger.warning("%s", error, extra=_fields(notice.task))
+            logger.warning("%s", error, extra=fields_of(notice.task))
             notice.shown = before
             notice.due = asyncio.get_running_loop().time() + HELD_SECONDS
             return
         if ok and notice.ok:
             self._notices.pop(notice.task.uid, None)
-
-    def _enqueue(self, errand: Errand) -> None:
-        # A few runners, not a task per errand: a lost queue may bring a hundred thousand.
-        self._errands.append(errand)
-        if self._runners < PARALLEL:
-            self._runners += 1
-            self._spawn(self._run_errands())
-
-    async def _run_errands(self) -> None:
-        try:
-            while self._errands:
-                await self._run_errand(self._errands.popleft())
-        finally:
-            self._runners -= 1
-
-    async def _run_errand(self, errand: Errand) -> None:
-        loop = asyncio.get_running_loop()
-        try:
-            task = await self._insist(errand.task, lambda: errand.action(errand.task))
-        except (NotFoundError, NamespaceTerminatingError):
-            task = None
-        except ClusterError as error:
-            # A gap in the permissions, say, or a Task that the rules of today would not take: it
-            # is tried again, and nobody waits behind it.
-            logger.log(_level(error), "%s", error, extra=_fields(errand.task))
-            later = replace(errand, delay=min(errand.delay * 2, BACKOFF_MAX))
-            loop.call_later(errand.delay * self._rng.uniform(0.5, 1.0), self._enqueue, later)
-            return
-        if task is None or not errand.wait:
-            errand.then(task)
-        else:
-            loop.call_later(errand.wait, errand.then, task)
 
     async def _read(self, task: WaitingTask) -> WaitingTask | None:
         """Return the Task as it is now; None: it no longer waits. Raises NotFoundError."""
@@ -238,27 +182,22 @@ class TaskWriter:
         return read_task(body, listed=False)
 
     async def _refuse(self, task: WaitingTask, refusal: Refusal) -> None:
-        async def fail() -> bool:
-            body = await self._end(task, patch_refused(task, refusal, datetime.now(UTC)))
-            if body is None:
-                return False
-            try:
-                await self._cluster.post_event(
-                    body, warning=True, reason=refusal.type, message=refusal.message
-                )
-            except ClusterError as error:
-                logger.warning("Event not posted: %s", error, extra=_fields(task))
-            return True
-
-        if await self._insist(task, fail, always=True):
-            logger.warning("refused: %s", refusal.message, extra=_fields(task))
+        """Fail a Task, unless it waits no longer."""
+        body = await self._end(task, patch_refused(task, refusal, datetime.now(UTC)))
+        if body is None:
+            return
+        logger.warning("refused: %s", refusal.message, extra=fields_of(task))
+        try:
+            await self._cluster.post_event(
+                body, warning=True, reason=refusal.type, message=refusal.message
+            )
+        except ClusterError as error:
+            logger.warning("Event not posted: %s", error, extra=fields_of(task))
 
     async def _cancel(self, task: WaitingTask) -> None:
-        async def end() -> bool:
-            return await self._end(task, patch_cancelled(task, datetime.now(UTC))) is not None
-
-        if await self._insist(task, end, always=True):
-            logger.info("cancelled before it was started", extra=_fields(task))
+        """Write that a Task was cancelled, unless it waits no longer."""
+        if await self._end(task, patch_cancelled(task, datetime.now(UTC))) is not None:
+            logger.info("cancelled before it was started", extra=fields_of(task))
 
     async def _end(self, task: WaitingTask, patch: JsonPatch) -> dict[str, Any] | None:
         """Write the end of a Task that waits; None: it waits no longer."""
@@ -275,26 +214,6 @@ class TaskWriter:
         except (NotFoundError, NamespaceTerminatingError):
             return None
 
-    async def _insist(
-        self, task: WaitingTask, action: Callable[[], Awaitable[T]], *, always: bool = False
-    ) -> T:
-        """Do something until the API server is there, and with `always` until it takes it.
-
-        Raises ClusterError when it refuses, unless `always`.
-        """
-        delay = BACKOFF_FIRST
-        while True:
-            try:
-                return await action()
-            except ClusterUnavailableError as error:
-                logger.warning("%s", error, extra=_fields(task))
-            except ClusterError as error:
-                if not always:
-                    raise
-                logger.log(_level(error), "%s", error, extra=_fields(task))
-            await asyncio.sleep(delay * self._rng.uniform(0.5, 1.0))
-            delay = min(delay * 2, BACKOFF_MAX)
-
     async def _write(self, task: WaitingTask, patch: JsonPatch) -> dict[str, Any]:
         async with self._slots:
             try:
@@ -306,22 +225,3 @@ class TaskWriter:
                 raise
         metrics.STATUS_WRITES.labels("Task", "ok").inc()
         return body
-
-    def _spawn(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.create_task(work)
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
-
-
-def _level(error: ClusterError) -> int:
-    """Return how bad it is: the API server may just have had many writers."""
-    return logging.WARNING if isinstance(error, ConflictError) else logging.ERROR
-
-
-def _fields(task: WaitingTask) -> dict[str, str]:
-    return {
-        "namespace": task.queue.namespace,
-        "task": task.name,
-        "uid": task.uid,
-        "queue": task.queue.name,
-    }

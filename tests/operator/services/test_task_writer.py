@@ -13,7 +13,8 @@ from taskqueue_operator.errors import (
     ConflictError,
     NotFoundError,
 )
-from taskqueue_operator.services.task_writer import HELD_SECONDS, PARALLEL, TaskWriter
+from taskqueue_operator.services.errands import PARALLEL
+from taskqueue_operator.services.task_writer import HELD_SECONDS, TaskWriter
 from tests.operator.builders import KEY, build_rng, build_task
 from tests.operator.clock import settle
 from tests.operator.fakes import FakeCluster
@@ -276,6 +277,28 @@ async def test_a_refusal_that_comes_too_late_says_nothing(world: World) -> None:
     await asyncio.sleep(60)
     assert world.status["phase"] == "Running"
     assert world.cluster.events == []
+
+
+async def test_a_hundred_thousand_ends_at_once_are_no_hundred_thousand_tasks(world: World) -> None:
+    # As when all that waited past one deadline has failed.
+    world.cluster.gates["patch"] = asyncio.Event()
+    before = len(asyncio.all_tasks())
+    for number in range(500):
+        task = read_task(build_task(f"t{number}"), listed=False)
+        world.writer.refuse(task, Refusal("DeadlineExceeded", "too late"))
+        world.writer.cancel(task)
+    await asyncio.sleep(1)
+    assert len(asyncio.all_tasks()) - before <= PARALLEL
+
+
+async def test_no_end_waits_behind_announcements(world: World) -> None:
+    gate = world.cluster.gates["get"] = asyncio.Event()
+    for _ in range(PARALLEL):
+        world.writer.read(world.task, lambda _: None)
+    world.writer.cancel(world.task)
+    await asyncio.sleep(1)
+    assert world.status["phase"] == "Cancelled"
+    gate.set()
 
 
 async def test_no_more_than_a_few_writes_run_at_once(world: World) -> None:
