@@ -54,7 +54,8 @@ class Published(NamedTuple):
 class FakeBroker:
     """Keeps what was acknowledged, given back and published, and of which deliveries.
 
-    go: what publications wait for. over: the connection is lost and will not come back.
+    go: what publications wait for. over: the connection is lost and will not come back. hears:
+    whether hints come.
     """
 
     def __init__(self) -> None:
@@ -68,6 +69,7 @@ class FakeBroker:
         self.go = asyncio.Event()
         self.go.set()
         self.over = False
+        self.hears = True
 
     def ack(self, tag: Tag) -> bool:
         if tag.session == self.session:
@@ -122,12 +124,13 @@ class FakeAttempts:
         self.suspected: list[bool] = []
         self.unheard: list[bool] = []
         self.wanted = True
+        self.now: float | None = None
         self.asked = 0
         self.answers = asyncio.Event()
         self.answers.set()
 
     def server_now(self) -> float | None:
-        return None
+        return self.now
 
     async def claim(
         self, message: TaskMessage, *, suspect: bool = False, unheard: bool = False

@@ -24,6 +24,7 @@ class FakeChannel(Channel):
         self.sent: list[str] = []
         self.on_close: Callable[[Any, Any], Any] = lambda *_: None
         self.on_confirm: Callable[[Any], Any] = lambda _: None
+        self.on_cancel: Callable[[Any], Any] = lambda _: None
         self.is_shut = False
 
     def add_on_close_callback(self, callback: Callable[[Any, Any], Any]) -> None:
@@ -37,6 +38,18 @@ class FakeChannel(Channel):
     ) -> None:
         self.on_confirm = ack_nack_callback
         callback(None)
+
+    def add_on_cancel_callback(self, callback: Callable[[Any], Any]) -> None:
+        self.on_cancel = callback
+
+    def queue_declare(self, *_: Any, **__: Any) -> None:
+        """It is there."""
+
+    def queue_bind(self, *_: Any, **__: Any) -> None:
+        """It is bound."""
+
+    def basic_consume(self, *_: Any, **__: Any) -> str:
+        return "tag"
 
     def basic_publish(self, exchange: str, *_: Any, **__: Any) -> None:
         if self.is_shut:
@@ -131,3 +144,21 @@ async def test_what_is_not_open_in_time_is_closed_and_never_opens(
         await session.open(pika.URLParameters("amqp://h"), "q", 1)
     await session.close()
     assert [one.is_closed for one in made] == [True]
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        pytest.param(lambda channel: channel.on_close(channel, REFUSED), id="refused"),
+        pytest.param(lambda channel: channel.on_cancel(None), id="cancelled"),
+    ],
+)
+async def test_hints_are_heard_until_that_is_refused(end: Callable[[FakeChannel], None]) -> None:
+    connection = FakeConnection(None, None)
+    session = await open_session(connection)
+    heard = [session.hears]
+    await session._open_control("tqc.ns.q.1", "tq.ns.q")
+    heard.append(session.hears)
+    end(connection.channels[1])
+    assert [*heard, session.hears] == [False, True, False]
+    assert not session.lost.done()

@@ -324,3 +324,14 @@ async def test_what_was_hinted_at_before_its_claim_is_looked_at_by_that_alone(
     await bench.runner.started.wait()
     await asyncio.sleep(0.01)
     assert (bench.attempts.suspected, bench.attempts.asked) == ([True], 0)
+
+
+async def test_what_hints_may_have_been_about_is_read_before_it_starts(bench: Bench) -> None:
+    bench.attempts.now = (NOW - timedelta(seconds=10)).timestamp()  # the Task comes after it
+    bench.worker.opened()
+    bench.runner.go.set()
+    for number, hears in enumerate((True, False), 1):
+        bench.broker.hears = hears
+        bench.deliver(number, message_id=f"uid-{number}")
+        await bench.settled()
+    assert bench.attempts.unheard == [False, True]

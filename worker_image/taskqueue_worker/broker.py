@@ -63,6 +63,11 @@ class Broker:
         """Whether the broker knows us as consumer of the queue."""
         return self._session is not None and self._session.consuming
 
+    @property
+    def hears(self) -> bool:
+        """Whether hints of the operator come."""
+        return self._session is not None and self._session.hears
+
     async def run(
         self,
         deliver: Callable[[Delivery], None],

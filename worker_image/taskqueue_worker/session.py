@@ -73,6 +73,7 @@ class Session:
 
     number: part of every delivery tag, since RabbitMQ counts anew on each connection.
     lost: done, with the reason, when nothing can be received any more.
+    hears: whether hints come.
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class Session:
         self._hint = hint
         self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.consuming = False
+        self.hears = False
         self._deliver = deliver
         self._closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._connection: AsyncioConnection | None = None
@@ -244,12 +246,15 @@ class Session:
     async def _open_control(self, name: str, queue: str) -> None:
         """Listen to hints about a queue's Tasks; do without where that is refused."""
         channel = await self._open_channel(self._deaf)
+        channel.add_on_cancel_callback(lambda _: self._deaf("the broker cancelled the consumer"))
         # No answers are asked for: a refusal closes the channel, and that alone.
         channel.queue_declare(name, exclusive=True, auto_delete=True)
         channel.queue_bind(name, CONTROL_EXCHANGE, queue)
         channel.basic_consume(name, lambda *message: self._hint(message[-1]), auto_ack=True)
+        self.hears = True
 
     def _deaf(self, reason: str) -> None:
+        self.hears = False
         if not self.lost.done():
             _log.warning("hints of the operator are not heard: %s", reason)
 

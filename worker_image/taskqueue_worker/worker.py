@@ -219,8 +219,8 @@ class Worker:
         begun = self._running.moment()
         suspect = self._running.is_suspect(message.uid)
         now = self._attempts.server_now()
-        unheard = not self._running.has_heard_all(message.headers.created, now)
-        claim = await self._attempts.claim(message, suspect=suspect, unheard=unheard)
+        heard = self._broker.hears and self._running.has_heard_all(message.headers.created, now)
+        claim = await self._attempts.claim(message, suspect=suspect, unheard=not heard)
         if entry.state is State.FORGOTTEN:  # given back meanwhile
             if isinstance(claim, Claimed):
                 self._attempts.release(claim)
