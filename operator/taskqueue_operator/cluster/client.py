@@ -6,6 +6,7 @@ its thousand generated methods are of no use where every object is a dictionary.
 
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -176,7 +177,7 @@ class ClusterClient:
         }
         path = object_path(api_version, "Task", namespace)
         async for line in self._lines(f"{path}?{urlencode(query)}"):
-            event: dict[str, Any] = json.loads(line)
+            event = _parse(line, f"WATCH {path}")
             if event["type"] == "ERROR":
                 code = event["object"].get("code", 0)
                 raise _translate(code, json.dumps(event["object"]).encode(), f"WATCH {path}")
@@ -228,24 +229,20 @@ class ClusterClient:
             "DELETE",
             object_path(api_version, kind, namespace, name),
             body=options,
-            content_type="application/json",
+            content_type=_JSON,
         )
 
     async def create_lease(self, manifest: Mapping[str, Any]) -> dict[str, Any]:
         """Create a Lease, unless there is one."""
         metadata = manifest["metadata"]
         path = object_path(manifest["apiVersion"], "Lease", metadata["namespace"])
-        return await self._json(
-            "POST", path, body=manifest, content_type="application/json", fenced=False
-        )
+        return await self._json("POST", path, body=manifest, content_type=_JSON, fenced=False)
 
     async def replace_lease(self, manifest: Mapping[str, Any]) -> dict[str, Any]:
         """Replace a Lease, if it has the `resourceVersion` given."""
         metadata = manifest["metadata"]
         path = object_path(manifest["apiVersion"], "Lease", metadata["namespace"], metadata["name"])
-        return await self._json(
-            "PUT", path, body=manifest, content_type="application/json", fenced=False
-        )
+        return await self._json("PUT", path, body=manifest, content_type=_JSON, fenced=False)
 
     async def post_event(
         self, regarding: Mapping[str, Any], *, warning: bool, reason: str, message: str
@@ -283,7 +280,7 @@ class ClusterClient:
             "POST",
             object_path("v1", "Event", namespace),
             body=event,
-            content_type="application/json",
+            content_type=_JSON,
         )
 
     async def _json(
@@ -304,8 +301,7 @@ class ClusterClient:
             headers["Content-Type"] = content_type
         fenced = fenced and method != "GET"
         text, _ = await self._request(method, path, body=body, headers=headers, fenced=fenced)
-        result: dict[str, Any] = json.loads(text) if text else {}
-        return result
+        return _parse(text, f"{method} {path.partition('?')[0]}") if text else {}
 
     async def _pages(
         self, path: str, query: Mapping[str, Any], *, accept: str = _JSON
@@ -364,6 +360,16 @@ class ClusterClient:
 def _unreachable(error: Exception) -> ClusterUnavailableError:
     text = f"the API server cannot be reached: {type(error).__name__}: {error}"
     return ClusterUnavailableError(0, text)
+
+
+def _parse(text: bytes, request: str) -> dict[str, Any]:
+    """Return the object that an answer is; what is none comes from something in between."""
+    with suppress(ValueError):
+        answer = json.loads(text)
+        if isinstance(answer, dict):
+            return answer
+    # Not shown: it may be half a Secret.
+    raise ClusterUnavailableError(0, f"{request}: the answer is no object")
 
 
 def _translate(status: int, text: bytes, request: str) -> ClusterError:

@@ -68,6 +68,15 @@ async def test_an_answer_of_another_shape_is_kept_as_it_is(
     assert text in str(caught.value)
 
 
+@pytest.mark.parametrize("text", ["<html>log in</html>", "[]", '{"cut o'])
+async def test_a_good_answer_that_is_no_object_is_of_somebody_in_between(
+    server: Server, client: ClusterClient, text: str
+) -> None:
+    server.answers.append(web.Response(text=text))
+    with pytest.raises(ClusterUnavailableError, match="the answer is no object"):
+        await client.get(V1BETA1, "Task", "shop", "welcome")
+
+
 async def test_the_query_is_not_in_the_message(server: Server, client: ClusterClient) -> None:
     server.answer({"message": "words"}, 403)
     with pytest.raises(ClusterError) as caught:

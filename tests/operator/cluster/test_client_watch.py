@@ -54,3 +54,12 @@ async def test_a_watch_that_nobody_answers_is_unavailable() -> None:
         async for _ in client.watch_tasks(V1BETA1, None, "spec.rerun!=0", "7"):
             pass
     await client.close()
+
+
+async def test_a_watch_that_gives_no_events_is_unavailable(
+    server: Server, client: ClusterClient
+) -> None:
+    server.answers.append(web.Response(text="<html>\n"))
+    with pytest.raises(ClusterUnavailableError, match="the answer is no object"):
+        async for _ in client.watch_tasks(V1BETA1, "shop", "spec.rerun!=0", "7"):
+            pass
