@@ -23,9 +23,9 @@ from e2e.manifests import (
     taskqueue,
 )
 from e2e.node import node
+from e2e.refusals import Refusal, refusal
 from e2e.space import Space, condition_of, count_runs, error_of
 from e2e.system import name_of
-from e2e.test_crds import Refusal, refusal
 from e2e.test_rerun import letters_of, rerun, wait_run
 
 __all__ = ["refusal"]
