@@ -32,6 +32,6 @@ def register(
         elif course is Course.CANCEL:
             dispatcher.cancel(body)
         else:
-            dispatcher.task_left(uid)
+            dispatcher.task_left(uid, ran="startTime" in (body.get("status") or {}))
         if course in (Course.CANCEL, Course.STOP, Course.LOOK):
             hints.send(queue, uid)

@@ -34,6 +34,7 @@ CONFIRM_SECONDS = 30.0
 DEADLINES_SPARE = 1000
 
 LIST_SECONDS = 30.0
+OVERTAKEN_SECONDS = 30.0
 """A list has ended when nothing of it came for so long. It comes in chunks by name, so that until
 then there may be older Tasks than any that we know."""
 
@@ -87,7 +88,7 @@ class Dispatcher:
         if before is not None:
             if before.task.stage == task.stage:
                 return
-            self.task_left(uid)
+            self.task_left(uid, ran=task.running or task.retrying)
         lane = self._lane(task.queue)
         if not task.running:
             lane.newest = max(lane.newest or task.created, task.created)
@@ -136,13 +137,17 @@ class Dispatcher:
         self.task_left(task.uid)
         self._writer.cancel(task)
 
-    def task_left(self, uid: TaskUid) -> None:
-        """Forget a Task that is gone or waits no longer."""
+    def task_left(self, uid: TaskUid, *, ran: bool = False) -> None:
+        """Forget a Task that is gone or waits no longer. ran: a worker has taken its message."""
         key = self._queue_of.pop(uid, None)
         if key is None:
             return
         lane = self._lanes[key]
-        lane.entries.pop(uid, None)
+        entry = lane.entries.pop(uid)
+        if ran and entry.place is Place.OUT:
+            turn = entry.turn(asyncio.get_running_loop().time(), self._now())
+            priority = entry.task.priority
+            lane.latest[priority] = max(turn, lane.latest.get(priority, turn))
         lane.reading.discard(uid)
         if uid in lane.waiting:
             self._publishing.take(lane, uid)
@@ -211,14 +216,23 @@ class Dispatcher:
         """Publish again what waits for a time, since a queue that had kept it disappeared."""
         self._lost(key, "a queue for delayed messages", lambda entry: entry.task.due is not None)
 
-    def sweep(self, key: QueueKey) -> None:
-        """Publish again what should have been taken long ago: its queue is empty."""
+    def sweep(self, key: QueueKey, *, empty: bool) -> None:
+        """Publish again what should have been taken long ago.
+
+        empty: no message waits in its queue. Otherwise it concerns what was overtaken, by a Task
+        of the same priority that came later and was run: its message is lost, or in the hands of
+        a worker that is busy with something long.
+        """
         now, moment = self._now(), asyncio.get_running_loop().time()
-        self._lost(
-            key,
-            "a message due long ago",
-            lambda one: is_overdue(one.task, now, timedelta(seconds=moment - one.since)),
-        )
+        latest = self._lane(key).latest
+
+        def is_missing(one: Entry) -> bool:
+            bound = one.turn(moment, now) + OVERTAKEN_SECONDS
+            overtaken = latest.get(one.task.priority, bound) > bound
+            waited = timedelta(seconds=moment - one.since)
+            return (empty or overtaken) and is_overdue(one.task, now, waited)
+
+        self._lost(key, "a message due long ago", is_missing)
 
     def _lost(self, key: QueueKey, what: str, concerns: Callable[[Entry], bool]) -> None:
         lost = self._again(self._lane(key), concerns)

@@ -38,6 +38,15 @@ class Entry:
     place: Place
     since: float
 
+    def turn(self, moment: float, now: datetime) -> float:
+        """Return the loop time from which on its message is in the queue, as far as is known.
+
+        moment: loop time. now: the same by the API server's clock.
+        """
+        if self.task.due is None:
+            return self.since
+        return max(self.since, moment + (self.task.due - now).total_seconds())
+
     @property
     def again(self) -> bool:
         """Whether its message is lost or unsure, and a second one not yet published."""
@@ -76,7 +85,11 @@ class Gate:
 
 @dataclass
 class Lane:
-    """One TaskQueue's way to the broker. published_on: the connection of the publisher."""
+    """One TaskQueue's way to the broker.
+
+    published_on: the connection of the publisher.
+    latest: by priority, the latest turn of a Task that was seen to be run.
+    """
 
     key: QueueKey
     gate: Gate
@@ -84,6 +97,7 @@ class Lane:
     reading: set[TaskUid] = field(default_factory=set)
     in_flight: dict[TaskUid, Flight] = field(default_factory=dict)
     entries: dict[TaskUid, Entry] = field(default_factory=dict)
+    latest: dict[int, float] = field(default_factory=dict)
     newest: datetime | None = None
     publisher: Publisher | None = None
     published_on: Link | None = None

@@ -272,8 +272,8 @@ class TaskQueues:
         """Declare the topology; what a work queue had held that is gone is published again."""
         async with await link.open_channel() as channel:
             found = await channel.inspect(topology.work.name)
-        if found is not None and not found.ready:
-            self._dispatcher.sweep(key)
+        if found is not None:
+            self._dispatcher.sweep(key, empty=not found.ready)
         if found is None:
             # First, and in the status too: an operator that dies after the declaration leaves
             # a queue behind that looks as if nothing had happened.

@@ -80,7 +80,11 @@ class World:
     def leave(self, name: str) -> None:
         """Let a Task leave Pending."""
         self.cluster.find("Task", name)["status"]["phase"] = "Running"
-        self.dispatcher.task_left(TaskUid(f"uid-{name}"))
+        self.dispatcher.task_left(self.uid(name))
+
+    def uid(self, name: str) -> TaskUid:
+        """Return the UID of a Task."""
+        return TaskUid(f"uid-{name}")
 
     def open(
         self,

@@ -259,7 +259,7 @@ async def test_what_runs_is_left_alone_by_all_else(world: World) -> None:
     await settle()
     world.now += timedelta(hours=1)
     await asyncio.sleep(3600)
-    world.dispatcher.sweep(KEY)
+    world.dispatcher.sweep(KEY, empty=True)
     world.dispatcher.ladder_lost(KEY)
     world.dispatcher.fail_late()
     world.dispatcher.hold(KEY, "BrokerUnreachable", "away")
