@@ -10,6 +10,7 @@ from e2e.manifests import task
 from e2e.space import Space, condition_of, error_of
 from e2e.test_retries import MINUTE
 from taskqueue_api.conditions import parse_time, rfc3339_milli
+from taskqueue_api.new_task import new_task
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +41,16 @@ def test_a_task_for_later_starts_no_earlier(shared: Space) -> None:
     # That is cut off to whole seconds.
     assert started >= parse_time(moment).replace(microsecond=0)
     assert len([run for run in shared.runs() if run.name == "later"]) == 1
+
+
+def test_a_program_says_how_long_from_now(shared: Space) -> None:
+    delay = timedelta(seconds=3)
+    begun = datetime.now(UTC)
+    shared.system.api.create(
+        new_task("delayed", "works", "record", namespace=shared.name, delay=delay)
+    )
+    body = shared.wait_task("delayed", "Succeeded")
+    assert parse_time(body["status"]["startTime"]) >= (begun + delay).replace(microsecond=0)
 
 
 def test_a_time_that_has_passed_holds_up_nothing(shared: Space) -> None:
