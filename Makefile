@@ -7,19 +7,11 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 MINUTES := 10
 SEED := 1
-# First what can run side by side, then what breaks things that all namespaces share, then what
-# ends operators: each has its own, while the one of all namespaces is off.
 SIDE_BY_SIDE := --numprocesses 5 --dist worksteal
-E2E := echo "== end-to-end tests, side by side" \
-	&& $(BIN)/python -m pytest e2e -m "not disruptive and not own_operator" $(SIDE_BY_SIDE) \
-	&& echo "== end-to-end tests that break what others need" \
-	&& $(BIN)/python -m pytest e2e -m disruptive \
-	&& echo "== end-to-end tests that end their operator, side by side" \
-	&& $(BIN)/python -m pytest e2e -m own_operator $(SIDE_BY_SIDE)
 GENERATED := crds charts/taskqueue-operator/files/crds docs/reference.md
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down test test-fast e2e soak lint generate lock images cluster-up cluster-down
+.PHONY: help demo demo-down test test-fast e2e checks e2e-alone e2e-together soak lint generate lock images cluster-up cluster-down
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -31,17 +23,32 @@ demo-down: $(READY) ## Take the demo and its cluster down
 	@$(BIN)/python -m e2e.demo down
 
 test: $(READY) ## Run lint, types, unit tests and the e2e suite on a real cluster
-	@# The cluster mostly waits while it starts.
-	@$(MAKE) --no-print-directory --jobs=2 lint images
-	@echo "== unit tests"
-	@$(BIN)/python -m pytest tests
-	@$(E2E)
+	@# What breaks the cluster mostly waits: there is time for the rest beside it.
+	@$(MAKE) --no-print-directory --jobs=2 checks e2e-alone
+	@$(MAKE) --no-print-directory e2e-together
 
-test-fast: $(READY) ## Run the unit tests alone: seconds, no cluster
+test-fast: $(READY) ## Run the unit tests alone: a minute, no cluster
 	@$(BIN)/python -m pytest tests
 
-e2e: images ## Run the end-to-end suite alone, on the real cluster
-	@$(E2E)
+e2e: $(READY) ## Run the end-to-end suite alone, on the real cluster
+	@$(MAKE) --no-print-directory e2e-alone
+	@$(MAKE) --no-print-directory e2e-together
+
+checks: $(READY)
+	@echo "== lint, types and unit tests; what they print comes at their end"
+	@printed=$$($(MAKE) --no-print-directory lint test-fast 2>&1); result=$$?; \
+	  printf '%s\n' "$$printed"; exit $$result
+
+e2e-alone: images
+	@echo "== end-to-end tests that break what others need, one by one"
+	@$(BIN)/python -m pytest e2e -m disruptive
+
+# Those that end their operator come last: each has one of its own, and that of all is off then.
+e2e-together: images
+	@echo "== end-to-end tests, side by side"
+	@$(BIN)/python -m pytest e2e -m "not disruptive and not own_operator" $(SIDE_BY_SIDE)
+	@echo "== end-to-end tests that end their operator, side by side"
+	@$(BIN)/python -m pytest e2e -m own_operator $(SIDE_BY_SIDE)
 
 soak: $(READY) ## Run random Tasks under random faults, and account for each: MINUTES=10 SEED=1
 	@$(BIN)/python -m e2e.soak --minutes $(MINUTES) --seed $(SEED)

@@ -258,7 +258,7 @@ def test_failed_task_is_a_dead_letter_that_says_why(shared: Space) -> None:
             b"{}",
             {"type": "echo", "headers": {"x-tq-version": 99}},
             "BadMessage",
-            "x-tq-version must be 1, not 99",
+            "x-tq-version must be 1 or 2, not 99",
             id="another version",
         ),
         pytest.param(
