@@ -30,15 +30,29 @@ _ROLLOUT_SECONDS = 180
 MakeSpace = Callable[[], Space]
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Give tests that name none a timeout fit for a real cluster.
 
     It is of the test alone: the first one's fixtures bring up everything, and have timeouts too.
     """
     items.sort(key=is_last)
+    put_long_first(items, getattr(config, "workerinput", {}).get("workercount", 1))
     for item in items:
         if item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(TEST_SECONDS, func_only=True))
+
+
+def put_long_first(items: list[pytest.Item], processes: int) -> None:
+    """Let each process begin with its part of the long tests, or the others wait for them.
+
+    Each is given a share of the tests as they stand, as large as the others'.
+    """
+    long = [item for item in items if item.get_closest_marker("long")]
+    others = [item for item in items if not item.get_closest_marker("long")]
+    bounds = [len(others) * number // processes for number in range(processes + 1)]
+    items.clear()
+    for number in range(processes):
+        items += long[number::processes] + others[bounds[number] : bounds[number + 1]]
 
 
 def is_last(item: pytest.Item) -> bool:

@@ -99,6 +99,7 @@ def wait_limits(space: Space, queue: str, status: str, reason: str) -> Object:
 # Counting
 
 
+@pytest.mark.long
 def test_they_are_counted_and_told(shared: Space) -> None:
     shared.apply(shared.scenario_queue("counted"))
     shared.wait_queue("counted")
@@ -140,6 +141,7 @@ def test_looking_at_them_takes_none_away(shared: Space) -> None:
 # Limits
 
 
+@pytest.mark.long
 def test_limits_are_applied_repaired_and_taken_away(shared: Space) -> None:
     shared.apply(
         shared.scenario_queue(
@@ -201,6 +203,7 @@ def test_limits_are_merged_with_an_ordinary_policy(shared: Space) -> None:
         rabbit.manage("DELETE", *path)
 
 
+@pytest.mark.long
 def test_another_operator_policy_goes_first_and_is_named(shared: Space) -> None:
     rabbit = shared.system.rabbit
     name = shared.dead_letters("guarded")

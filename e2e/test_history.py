@@ -79,6 +79,7 @@ def deleted(space: Space, queue: str, reason: str) -> float:
     return space.system.metric(f"taskqueue_tasks_deleted_total{{{labels}}}") or 0
 
 
+@pytest.mark.long
 def test_each_outcome_has_its_own_age(space: Space) -> None:
     space.apply(space.scenario_queue("aged", history={"succeeded": "0s"}))
     space.wait_queue("aged")
@@ -162,6 +163,7 @@ def test_what_a_gitops_tool_tracks_stays_unless_asked_for(shared: Space) -> None
         shared.wait_gone("Task", name)
 
 
+@pytest.mark.long
 def test_what_has_not_finished_is_never_deleted(space: Space) -> None:
     strict = {**AT_ONCE, "limit": 0}
     space.apply(space.scenario_queue("busy", {"concurrency": 3}, history=strict, retry=MINUTE))

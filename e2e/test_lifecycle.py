@@ -35,6 +35,7 @@ def test_examples_end_as_they_say(space: Space) -> None:
     assert tasks["fails-on-purpose"]["status"]["error"]["type"] == "RuntimeError"
 
 
+@pytest.mark.long
 def test_500_tasks_at_once_each_run_exactly_once(space: Space) -> None:
     space.apply(space.scenario_queue("many", {"replicas": 2, "concurrency": 8}))
     space.create_all(task(f"task-{n:03}", "many", "record", payload=n) for n in range(500))

@@ -54,6 +54,7 @@ def version(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     return name
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300, func_only=True)
 def test_what_is_promised_holds(space: Space, version: str) -> None:
     """One scenario, since the start of a RabbitMQ takes most of the time."""

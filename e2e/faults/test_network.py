@@ -1,5 +1,7 @@
 """Cables are pulled for a minute: nothing is lost, and nothing is run twice."""
 
+import pytest
+
 from e2e.api import Object
 from e2e.demo import SYSTEM_NAMESPACE
 from e2e.faults.cuts import cut
@@ -32,6 +34,7 @@ def check_untouched(space: Space, queue: str, pod: Object) -> None:
     assert name_of(pod) in {name_of(one) for one in space.pods(queue)}
 
 
+@pytest.mark.long
 def test_between_a_worker_and_the_api_server(space: Space) -> None:
     """Outcomes wait in the worker; nobody else takes its Tasks for lost."""
     pod = start_work(space, "silent")
@@ -56,6 +59,7 @@ def phases_of(space: Space) -> dict[str, str]:
     return {name_of(one): one["status"]["phase"] for one in space.tasks()}
 
 
+@pytest.mark.long
 def test_between_a_worker_and_the_broker(space: Space) -> None:
     """RabbitMQ gives its messages to another worker, which sees that the first one lives."""
     pod = start_work(space, "deaf")
