@@ -81,6 +81,8 @@ class FakeRabbit:
 
     silent: queues whose messages are not confirmed.
     refuse: by name of queue, the channel error that its declaration gets.
+    lagging: queues that say 0 to a passive declaration whatever they hold; silent ones among them
+        give no message either.
     exchanges: their types; there is a `taskqueue` and a ladder to publish to all the same.
     links: bindings between exchanges: source, routing key, destination.
     """
@@ -95,6 +97,7 @@ class FakeRabbit:
         self.links: set[tuple[str, str, str]] = set()
         self.sent: list[Sent] = []
         self.silent: set[str] = set()
+        self.lagging: set[str] = set()
         self.refuse: dict[str, ChannelClosedByBroker] = {}
         self.channels: list[FakeChannel] = []
 
@@ -125,6 +128,8 @@ class FakeChannel:
         self._on_close: list[Callable[[Any, BaseException], None]] = []
         self._on_return: Callable[..., None] | None = None
         self._on_confirm: Callable[[Frame], None] | None = None
+        self._on_empty: Callback | None = None
+        self._taken: list[str] = []
 
     def add_on_close_callback(self, callback: Callable[[Any, BaseException], None]) -> None:
         self._on_close.append(callback)
@@ -137,6 +142,23 @@ class FakeChannel:
     ) -> None:
         self._on_confirm = ack_nack_callback
         self._answer(callback, spec.Confirm.SelectOk())
+
+    def add_callback(self, callback: Callback, replies: list[type]) -> None:
+        assert replies == [spec.Basic.GetEmpty]
+        self._on_empty = callback
+
+    def basic_get(self, queue: str, callback: Callable[..., None]) -> None:
+        rabbit, loop = self._rabbit, asyncio.get_running_loop()
+        if not self._takes() or queue in rabbit.silent:
+            return
+        ready = rabbit.ready.get(queue, 0)
+        if ready:
+            self._taken.append(queue)
+            rabbit.ready[queue] = ready - 1
+            got = spec.Basic.GetOk(len(self._taken), False, EXCHANGE, queue, ready - 1)
+            loop.call_soon(callback, self, got, pika.BasicProperties(), b"null")
+        elif self._on_empty:
+            loop.call_soon(self._on_empty, Frame(spec.Basic.GetEmpty()))
 
     def basic_publish(
         self,
@@ -170,6 +192,8 @@ class FakeChannel:
     def die(self, error: BaseException) -> None:
         """Close at once, with a reason."""
         self.is_open = False
+        while self._taken:
+            self._rabbit.ready[self._taken.pop()] += 1
         for callback in self._on_close:
             callback(self, error)
 
@@ -234,6 +258,8 @@ class FakeChannel:
             assert durable
             rabbit.queues.setdefault(queue, dict(arguments or {}))
         ready, consumers = rabbit.ready.get(queue, 0), rabbit.consumers.get(queue, 0)
+        if passive and queue in rabbit.lagging:
+            ready = consumers = 0
         self._answer(callback, spec.Queue.DeclareOk(queue, ready, consumers))
 
     def queue_bind(

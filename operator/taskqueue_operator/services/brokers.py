@@ -120,6 +120,10 @@ class Brokers:
         """Return the connection that a TaskQueue used last."""
         return self._links.get(self._used.get(key, ""))
 
+    def link_apart(self, address: BrokerAddress) -> Link:
+        """Return a connection for what may cost it; nobody shares it, and the caller closes it."""
+        return Link(address, on_change=lambda _: None, rng=self._rng, leads=self._leads)
+
     def release(self, key: QueueKey) -> None:
         """Take note that a TaskQueue uses its connection no more."""
         self._used.pop(key, None)

@@ -67,6 +67,21 @@ async def test_a_queue_is_inspected(rabbit: FakeRabbit) -> None:
         assert await channel.inspect(WORK) == QueueState(ready=3, consumers=2)
 
 
+async def test_a_queue_that_is_slow_to_say_is_counted_by_taking_a_message(
+    rabbit: FakeRabbit,
+) -> None:
+    rabbit.queues[WORK], rabbit.ready[WORK] = {}, 3
+    rabbit.lagging.add(WORK)
+    async with await FakeLink(rabbit).open_channel() as channel:
+        assert await channel.inspect(WORK) == QueueState(ready=0, consumers=0)
+        assert await channel.count_by_taking(WORK) == 3
+    await asyncio.sleep(0)
+    assert rabbit.ready[WORK] == 3
+    rabbit.ready[WORK] = 0
+    async with await FakeLink(rabbit).open_channel() as channel:
+        assert await channel.count_by_taking(WORK) == 0
+
+
 async def test_a_queue_that_is_not_there_is_none(rabbit: FakeRabbit) -> None:
     async with await FakeLink(rabbit).open_channel() as channel:
         assert await channel.inspect(WORK) is None

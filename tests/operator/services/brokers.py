@@ -64,8 +64,20 @@ class FakeManagement(Management):
         return self.applied or (queue if queue in self.policies else None)
 
 
+class LinkApart(FakeLink):
+    """A connection that is closed by whoever has asked for it."""
+
+    closed = False
+
+    async def close(self) -> None:
+        self.closed = True
+
+
 class FakeBrokers(Brokers):
-    """Chooses as the real ones do; every address leads to one connection."""
+    """Chooses as the real ones do; every address leads to one connection.
+
+    apart: the connections that were asked for beside it.
+    """
 
     def __init__(self, cluster: ClusterClient, link: FakeLink) -> None:
         super().__init__(
@@ -77,6 +89,7 @@ class FakeBrokers(Brokers):
         self.link = link
         self.api = FakeManagement()
         self.used: set[QueueKey] = set()
+        self.apart: list[LinkApart] = []
 
     def use(self, key: QueueKey, address: BrokerAddress) -> Link:
         self.link.address = address
@@ -85,6 +98,11 @@ class FakeBrokers(Brokers):
 
     def link_of(self, key: QueueKey) -> Link | None:
         return self.link if key in self.used else None
+
+    def link_apart(self, address: BrokerAddress) -> Link:
+        link = LinkApart(self.link.rabbit, address)
+        self.apart.append(link)
+        return link
 
     def release(self, key: QueueKey) -> None:
         self.used.discard(key)

@@ -61,6 +61,21 @@ def make(monkeypatch: pytest.MonkeyPatch, changes: list[list[QueueKey]]) -> Make
     return build
 
 
+async def test_a_connection_apart_is_nobody_s_else(
+    make: Make, changes: list[list[QueueKey]]
+) -> None:
+    brokers = make()
+    apart = brokers.link_apart(ADDRESS)
+    assert isinstance(apart, WatchedLink)
+    apart.change(apart)
+    assert changes == []
+    assert brokers.use(KEY, ADDRESS) is not apart
+    brokers.release(KEY)
+    assert not apart.task.cancelling()
+    apart.task.cancel()
+    await brokers.close()
+
+
 async def test_a_taskqueue_s_own_secret_comes_first(make: Make) -> None:
     brokers = make(FakeCluster(build_secret()), SecretKey("infra", "default"))
     address, own = await brokers.choose(KEY, OWN)

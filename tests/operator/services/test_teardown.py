@@ -178,6 +178,29 @@ async def test_workers_that_still_consume_are_waited_for_a_minute(world: World) 
     assert world.told == ["QueueKept"]
 
 
+async def test_a_queue_that_says_it_is_empty_is_asked_for_a_message(world: World) -> None:
+    """A quorum queue that has no leader yet, or is slow, answers 0."""
+    world.rabbit.ready = {WORK: 5}
+    world.rabbit.lagging.add(WORK)
+    await world.run()
+    assert world.left == {WORK}
+    assert world.rabbit.ready[WORK] == 5
+    assert "queue 'tq.shop.emails' holds 5 messages" in world.cluster.events[0][2]
+    assert [link.closed for link in world.brokers.apart] == [True, True]
+
+
+async def test_a_queue_without_a_leader_is_left_with_its_messages(world: World) -> None:
+    world.rabbit.ready = {WORK: 5}
+    world.rabbit.lagging.add(WORK)
+    world.rabbit.silent.add(WORK)
+    with pytest.raises(NotYetError, match="did not answer within 10 s"):
+        await world.run()
+    await world.run(after=PATIENCE)
+    assert world.left == {WORK, DEAD}
+    assert world.told == ["BrokerObjectsLeft"]
+    assert all(link.closed for link in world.brokers.apart)
+
+
 async def test_delete_waits_for_nobody(world: World) -> None:
     world.rabbit.consumers = {WORK: 2}
     await world.run("Delete")
