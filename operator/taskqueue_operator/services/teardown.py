@@ -9,9 +9,12 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
+from pydantic import ValidationError
+
 from taskqueue_api import names
 from taskqueue_api.conditions import parse_time
-from taskqueue_api.taskqueue import TaskQueue, TaskQueueSpec
+from taskqueue_api.schema import Model
+from taskqueue_api.taskqueue import BrokerSpec, TaskQueueSpec
 from taskqueue_operator.broker.link import Link
 from taskqueue_operator.cluster.client import ClusterClient
 from taskqueue_operator.domain.broker_address import BrokerAddress
@@ -37,13 +40,50 @@ logger = logging.getLogger(__name__)
 
 
 HOPELESS = ("SecretNotFound", "SecretInvalid", "NoBroker", "VhostMismatch")
-"""Faults that waiting does not mend."""
+"""Faults of a broker's address that waiting does not mend."""
+
+POLICIES = ("Delete", "DeleteIfEmpty", "Retain")
+
+
+class Wanted(Model):
+    """What a deletion needs to know of a spec: the rest may be of a later version.
+
+    deletion_policy: of a later version too; then it is none of POLICIES.
+    """
+
+    broker: BrokerSpec = BrokerSpec()
+    deletion_policy: str = TaskQueueSpec.model_fields["deletion_policy"].default
+
+
+class SpecUnknownError(OperatorError):
+    """What a deletion needs to know of a spec is of a later version."""
+
+
+def read_wanted(body: Mapping[str, Any]) -> Wanted:
+    """Return what a deletion needs to know of a TaskQueue. Raises SpecUnknownError."""
+    try:
+        return Wanted.model_validate(body.get("spec") or {})
+    except ValidationError as error:
+        faults = [
+            f"spec.{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}"
+            for fault in error.errors()
+        ]
+        raise SpecUnknownError(
+            f"this version of the operator does not know {'; '.join(faults)}"
+        ) from error
 
 
 def shares_secret(body: Mapping[str, Any]) -> bool:
     """Return whether a TaskQueue's workers used the named Secret as it is."""
     conditions = (body.get("status") or {}).get("conditions", [])
     return any(condition.get("reason") == "SharedSecret" for condition in conditions)
+
+
+def is_hopeless(error: Exception) -> bool:
+    """Return whether waiting does not mend a fault."""
+    if isinstance(error, ConfigurationError):
+        return error.reason in HOPELESS
+    return isinstance(error, SpecUnknownError)
 
 
 class NotYetError(Exception):
@@ -70,17 +110,15 @@ class Teardown:
     async def run(self, body: Mapping[str, Any], now: datetime) -> None:
         """Delete what is to be deleted. Raises NotYetError while waiting makes sense."""
         key = key_of(body)
-        spec = TaskQueue.model_validate(body).spec
         deadline = parse_time(body["metadata"]["deletionTimestamp"]) + PATIENCE
         self._dispatcher.hold(key, "QueueNotReady", f"TaskQueue '{key.name}' is being deleted")
-        await self._stop_workers(key)
         try:
-            await self._delete_broker_objects(body, key, spec, patient=now < deadline)
+            await self._stop_workers(key)
+            await self._delete_broker_objects(body, key, patient=now < deadline)
         except NotYetError:
             raise
         except Exception as error:
-            hopeless = isinstance(error, ConfigurationError) and error.reason in HOPELESS
-            if now < deadline and not hopeless:
+            if now < deadline and not is_hopeless(error):
                 raise NotYetError(str(error)) from error
             if not isinstance(error, OperatorError):
                 logger.exception("teardown failed")
@@ -96,12 +134,21 @@ class Teardown:
             raise NotYetError("the lease of this operator is over")
 
     async def _delete_broker_objects(
-        self, body: Mapping[str, Any], key: QueueKey, spec: TaskQueueSpec, *, patient: bool
+        self, body: Mapping[str, Any], key: QueueKey, *, patient: bool
     ) -> None:
-        link = await self._link(key, spec)
-        kept = await self._delete_queues(key, link, spec.deletion_policy, patient)
+        wanted = read_wanted(body)
+        link = await self._link(key, wanted.broker)
+        kept = await self._delete_queues(key, link, wanted.deletion_policy, patient)
         for message in kept:
             await self._tell(body, "QueueKept", message)
+        if wanted.deletion_policy not in POLICIES:
+            await self._tell(
+                body,
+                "BrokerObjectsLeft",
+                f"queues '{names.work_queue(*key)}' and '{names.dead_letter_queue(*key)}' are left "
+                "in RabbitMQ: this version of the operator does not know "
+                f"spec.deletionPolicy '{wanted.deletion_policy}'",
+            )
         if shares_secret(body):
             return  # its workers had no user of their own
         try:
@@ -129,11 +176,11 @@ class Teardown:
             # Its owner reference ends it a moment later anyway.
             logger.warning("%s", error, extra={"namespace": key.namespace, "queue": key.name})
 
-    async def _link(self, key: QueueKey, spec: TaskQueueSpec) -> Link:
+    async def _link(self, key: QueueKey, broker: BrokerSpec) -> Link:
         """Return the connection, by the Secret or, if that is gone, the one still open."""
         known = self._brokers.link_of(key)
         try:
-            address: BrokerAddress = (await self._brokers.choose(key, spec.broker)).address
+            address: BrokerAddress = (await self._brokers.choose(key, broker)).address
         except ConfigurationError:
             if known is None:
                 raise
@@ -147,7 +194,7 @@ class Teardown:
         self, key: QueueKey, link: Link, policy: str, patient: bool
     ) -> list[str]:
         """Delete the queues that the policy gives up; return a sentence for each one kept."""
-        if policy == "Retain":
+        if policy not in ("Delete", "DeleteIfEmpty"):
             return []
         kept = []
         for queue in (names.work_queue(*key), names.dead_letter_queue(*key)):

@@ -73,11 +73,12 @@ class World:
         policy: str = "DeleteIfEmpty",
         after: timedelta = timedelta(),
         status: dict[str, Any] | None = None,
+        spec: dict[str, Any] | None = None,
     ) -> None:
         """Tear down, so long after the deletion began."""
         body = build_taskqueue(
             status=status,
-            spec={"deletionPolicy": policy},
+            spec={"deletionPolicy": policy, **(spec or {})},
             metadata={"deletionTimestamp": "2026-01-02T12:00:00Z"},
         )
         try:
@@ -297,6 +298,50 @@ async def test_a_secret_that_is_gone_ends_it_at_once(world: World) -> None:
     await world.run()
     assert world.told == ["BrokerObjectsLeft"]
     assert world.left == {WORK, DEAD}
+
+
+async def test_what_deletion_does_not_need_may_be_of_a_later_version(world: World) -> None:
+    await world.run(spec={"queue": {"type": "Stream"}, "workers": {"claim": "Never"}})
+    assert world.left == set()
+    assert world.told == []
+
+
+async def test_queues_with_a_policy_of_a_later_version_are_left(world: World) -> None:
+    await world.run("Archive")
+    assert world.left == {WORK, DEAD}
+    assert set(world.brokers.api.users) == {"other"}
+    assert world.told == ["BrokerObjectsLeft"]
+    message = world.cluster.events[0][2]
+    assert WORK in message
+    assert DEAD in message
+    assert "does not know spec.deletionPolicy 'Archive'" in message
+
+
+@pytest.mark.parametrize(
+    ("spec", "field"),
+    [
+        pytest.param({"broker": {"secretRef": "rabbit"}}, "spec.broker.secretRef", id="broker"),
+        pytest.param({"deletionPolicy": {"after": "1h"}}, "spec.deletionPolicy", id="policy"),
+    ],
+)
+async def test_what_cannot_be_read_ends_it_at_once(
+    world: World, spec: dict[str, Any], field: str
+) -> None:
+    await world.run(spec=spec)
+    assert world.left == {WORK, DEAD}
+    assert world.told == ["BrokerObjectsLeft"]
+    assert f"does not know {field}: " in world.cluster.events[0][2]
+
+
+async def test_a_fault_of_our_own_does_not_keep_the_taskqueue_for_ever(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.cluster.faults["delete"] = [RuntimeError("boom")] * 2  # type: ignore[list-item]
+    with pytest.raises(NotYetError, match="boom"):
+        await world.run()
+    await world.run(after=PATIENCE)
+    assert world.told == ["BrokerObjectsLeft"]
+    assert "RuntimeError: boom" in caplog.text
 
 
 async def test_without_the_secret_an_open_connection_does(world: World) -> None:
