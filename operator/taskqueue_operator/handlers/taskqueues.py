@@ -1,6 +1,6 @@
 """TaskQueues and the objects that they own."""
 
-from datetime import UTC, datetime
+import asyncio
 from typing import Any
 
 import kopf
@@ -45,10 +45,13 @@ def register(registry: kopf.OperatorRegistry, queues: TaskQueues, teardown: Tear
         await queues.verify(key_of(body))
 
     @kopf.on.delete(*resource, registry=registry, id="delete")
-    async def delete(body: kopf.Body, **_: Any) -> None:
+    async def delete(body: kopf.Body, memo: kopf.Memo, **_: Any) -> None:
+        clock = asyncio.get_running_loop().time
         try:
             async with queues.lock(key_of(body)):
-                await teardown.run(dict(body), datetime.now(UTC))
+                # Not since the deletionTimestamp: that is of another machine's clock.
+                begun = memo.setdefault("teardown_begun", clock())
+                await teardown.run(dict(body), clock() - begun)
         except NotYetError as error:
             raise kopf.TemporaryError(str(error), delay=TEARDOWN_SECONDS) from error
 

@@ -6,13 +6,11 @@ finalizer. Whatever cannot be deleted within a minute is left behind and said so
 
 import logging
 from collections.abc import Mapping
-from datetime import datetime, timedelta
 from typing import Any
 
 from pydantic import ValidationError
 
 from taskqueue_api import names
-from taskqueue_api.conditions import parse_time
 from taskqueue_api.schema import Model
 from taskqueue_api.taskqueue import BrokerSpec, TaskQueueSpec
 from taskqueue_operator.broker.link import Link
@@ -33,7 +31,7 @@ from taskqueue_operator.services.dispatcher import Dispatcher
 from taskqueue_operator.services.letter_limits import LetterLimits
 from taskqueue_operator.services.taskqueues import key_of, owner_of
 
-PATIENCE = timedelta(seconds=60)
+PATIENCE_SECONDS = 60.0
 CONNECT_SECONDS = 3.0
 
 logger = logging.getLogger(__name__)
@@ -107,18 +105,21 @@ class Teardown:
         self._limits = limits
         self._dispatcher = dispatcher
 
-    async def run(self, body: Mapping[str, Any], now: datetime) -> None:
-        """Delete what is to be deleted. Raises NotYetError while waiting makes sense."""
+    async def run(self, body: Mapping[str, Any], waited: float) -> None:
+        """Delete what is to be deleted. Raises NotYetError while waiting makes sense.
+
+        waited: seconds since the first try, by a clock that nobody sets.
+        """
         key = key_of(body)
-        deadline = parse_time(body["metadata"]["deletionTimestamp"]) + PATIENCE
+        patient = waited < PATIENCE_SECONDS
         self._dispatcher.hold(key, "QueueNotReady", f"TaskQueue '{key.name}' is being deleted")
         try:
             await self._stop_workers(key)
-            await self._delete_broker_objects(body, key, patient=now < deadline)
+            await self._delete_broker_objects(body, key, patient=patient)
         except NotYetError:
             raise
         except Exception as error:
-            if now < deadline and not is_hopeless(error):
+            if patient and not is_hopeless(error):
                 raise NotYetError(str(error)) from error
             if not isinstance(error, OperatorError):
                 logger.exception("teardown failed")

@@ -1,6 +1,5 @@
 """Deleting a TaskQueue: what its policy says, and never without an end."""
 
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -19,7 +18,7 @@ from taskqueue_operator.services.credentials import Credentials
 from taskqueue_operator.services.dispatcher import Dispatcher
 from taskqueue_operator.services.letter_limits import LetterLimits
 from taskqueue_operator.services.task_writer import TaskWriter
-from taskqueue_operator.services.teardown import PATIENCE, NotYetError, Teardown
+from taskqueue_operator.services.teardown import PATIENCE_SECONDS, NotYetError, Teardown
 from tests.operator.builders import (
     CLUSTER,
     DEFAULTS,
@@ -39,12 +38,11 @@ from tests.operator.services.brokers import FakeBrokers
 
 WORK, DEAD = "tq.shop.emails", "tqd.shop.emails"
 USER = "tq.shop.emails.0b9f3c1e"
-LATER = NOW + PATIENCE
 AWAY = BrokerUnavailableError("BrokerUnreachable", "cannot be reached")
 
 
 class World:
-    """A TaskQueue whose deletion began at NOW."""
+    """A TaskQueue that is being deleted."""
 
     def __init__(self) -> None:
         self.rabbit = FakeRabbit("taskqueue.unrouted", WORK, DEAD, "tq.shop.other")
@@ -71,18 +69,18 @@ class World:
     async def run(
         self,
         policy: str = "DeleteIfEmpty",
-        after: timedelta = timedelta(),
+        after: float = 0.0,
         status: dict[str, Any] | None = None,
         spec: dict[str, Any] | None = None,
     ) -> None:
-        """Tear down, so long after the deletion began."""
+        """Tear down, so many seconds after the first try."""
         body = build_taskqueue(
             status=status,
             spec={"deletionPolicy": policy, **(spec or {})},
             metadata={"deletionTimestamp": "2026-01-02T12:00:00Z"},
         )
         try:
-            await self.teardown.run(body, NOW + after)
+            await self.teardown.run(body, after)
         finally:
             await self.dispatcher.stop(0)
             await settle()
@@ -172,9 +170,9 @@ async def test_workers_that_still_consume_are_waited_for_a_minute(world: World) 
     with pytest.raises(NotYetError, match="2 workers still consume"):
         await world.run()
     with pytest.raises(NotYetError):
-        await world.run(after=PATIENCE - timedelta(seconds=1))
+        await world.run(after=PATIENCE_SECONDS - 1)
     assert world.left == {WORK, DEAD}
-    await world.run(after=PATIENCE)
+    await world.run(after=PATIENCE_SECONDS)
     assert world.left == {WORK}
     assert world.told == ["QueueKept"]
 
@@ -196,7 +194,7 @@ async def test_a_queue_without_a_leader_is_left_with_its_messages(world: World) 
     world.rabbit.silent.add(WORK)
     with pytest.raises(NotYetError, match="did not answer within 10 s"):
         await world.run()
-    await world.run(after=PATIENCE)
+    await world.run(after=PATIENCE_SECONDS)
     assert world.left == {WORK, DEAD}
     assert world.told == ["BrokerObjectsLeft"]
     assert all(link.closed for link in world.brokers.apart)
@@ -255,9 +253,9 @@ async def test_what_is_away_is_waited_for_a_minute_and_then_left(
     with pytest.raises(NotYetError, match="cannot be reached"):
         await world.run()
     with pytest.raises(NotYetError):
-        await world.run(after=PATIENCE - timedelta(seconds=1))
+        await world.run(after=PATIENCE_SECONDS - 1)
     assert world.told == []
-    await world.run(after=PATIENCE)
+    await world.run(after=PATIENCE_SECONDS)
     assert world.told == ["BrokerObjectsLeft"]
     message = world.cluster.events[0][2]
     assert WORK in message
@@ -269,7 +267,7 @@ async def test_a_user_that_cannot_be_deleted_is_waited_for_and_then_left(world: 
     world.brokers.api.error = ManagementUnavailableError("cannot be reached")
     with pytest.raises(NotYetError, match="cannot be reached"):
         await world.run()
-    await world.run(after=PATIENCE)
+    await world.run(after=PATIENCE_SECONDS)
     assert world.left == set()
     assert world.told == ["BrokerObjectsLeft"]
     assert (
@@ -339,7 +337,7 @@ async def test_a_fault_of_our_own_does_not_keep_the_taskqueue_for_ever(
     world.cluster.faults["delete"] = [RuntimeError("boom")] * 2  # type: ignore[list-item]
     with pytest.raises(NotYetError, match="boom"):
         await world.run()
-    await world.run(after=PATIENCE)
+    await world.run(after=PATIENCE_SECONDS)
     assert world.told == ["BrokerObjectsLeft"]
     assert "RuntimeError: boom" in caplog.text
 
@@ -377,5 +375,5 @@ async def test_without_the_lease_it_is_left_to_the_next_operator_however_late(
     world.cluster.may_write = lambda: False
     world.brokers.link.lose()
     with pytest.raises(NotYetError, match="the lease of this operator is over"):
-        await world.run("Delete", after=LATER - NOW)
+        await world.run("Delete", after=PATIENCE_SECONDS)
     assert world.left == {WORK, DEAD}
