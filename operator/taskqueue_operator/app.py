@@ -34,6 +34,7 @@ from taskqueue_operator.services.dispatcher import Dispatcher
 from taskqueue_operator.services.hints import Hints
 from taskqueue_operator.services.lease import Lease, LeaseName
 from taskqueue_operator.services.letter_limits import LetterLimits
+from taskqueue_operator.services.missed import MissedDeletions
 from taskqueue_operator.services.requests import Requests
 from taskqueue_operator.services.reruns import Reruns
 from taskqueue_operator.services.status import StatusBoard
@@ -99,6 +100,7 @@ class Services:
     reruns: Reruns
     requests: Requests
     queues: TaskQueues
+    missed: MissedDeletions
     teardown: Teardown
 
 
@@ -147,8 +149,9 @@ async def build(settings: Settings, cluster: ClusterClient, lease: Lease) -> Ser
     requests.serve(queues.reconcile)
     teardown = Teardown(cluster, brokers, credentials, limits, dispatcher)
     reruns = Reruns(cluster, settings.watch_namespaces, rng)
+    missed = MissedDeletions(cluster, settings.watch_namespaces, queues)
     watching = (dispatcher, Hints(brokers.link_of), board, counts, dead_letters, cleanup, reruns)
-    return Services(cluster, brokers, writer, *watching, requests, queues, teardown)
+    return Services(cluster, brokers, writer, *watching, requests, queues, missed, teardown)
 
 
 def _build_counts(
@@ -243,22 +246,7 @@ async def _lead(settings: Settings, process: Process) -> None:
 
 async def _run(settings: Settings, process: Process, services: Services) -> None:
     stop, ready, watching = process.stop, asyncio.Event(), asyncio.Event()
-    # Started before Kopf, which at its end cancels every task that is younger than itself.
-    loops = [
-        asyncio.create_task(work, name=name)
-        for name, work in (
-            ("task writer", services.writer.run()),
-            ("hints to workers", services.hints.run()),
-            ("status writer", services.board.run()),
-            ("task counter", services.counts.run()),
-            ("dead letter counter", services.dead_letters.run()),
-            ("task cleaner", services.cleanup.run()),
-            ("watch of reruns", services.reruns.run(watching)),
-            ("dispatch watch", _watch_dispatch(services)),
-        )
-    ]
-    for task in loops:
-        task.add_done_callback(lambda done: _died(done, stop))
+    loops = _start_loops(services, watching, stop)
     signals = asyncio.create_task(_take_signals(services.dispatcher, ready, stop))
     definitions = Definitions(services.cluster)
     process.ready, process.missing = ready.is_set, definitions.faults
@@ -290,6 +278,29 @@ async def _run(settings: Settings, process: Process, services: Services) -> None
     dead = [task.get_name() for task in loops if not task.cancelled() and task.exception()]
     if dead:
         raise OperatorError(f"the {dead[0]} died")
+
+
+def _start_loops(
+    services: Services, watching: asyncio.Event, stop: asyncio.Event
+) -> list["asyncio.Task[None]"]:
+    # Started before Kopf, which at its end cancels every task that is younger than itself.
+    loops = [
+        asyncio.create_task(work, name=name)
+        for name, work in (
+            ("task writer", services.writer.run()),
+            ("hints to workers", services.hints.run()),
+            ("status writer", services.board.run()),
+            ("task counter", services.counts.run()),
+            ("dead letter counter", services.dead_letters.run()),
+            ("task cleaner", services.cleanup.run()),
+            ("watch of reruns", services.reruns.run(watching)),
+            ("check of TaskQueues", services.missed.run()),
+            ("dispatch watch", _watch_dispatch(services)),
+        )
+    ]
+    for task in loops:
+        task.add_done_callback(lambda done: _died(done, stop))
+    return loops
 
 
 def _register(

@@ -105,10 +105,10 @@ class FakeCluster(ClusterClient):
         for page in self.pages:
             yield page
 
-    async def task_pages(
-        self, api_version: str, namespace: str | None, fields: str
+    async def list_pages(
+        self, api_version: str, kind: str, namespace: str | None, fields: str = ""
     ) -> AsyncIterator[dict[str, Any]]:
-        await self._enter("list", "Task", "")
+        await self._enter("list", kind, namespace or "")
         for page in self.lists:
             yield page
 

@@ -149,15 +149,15 @@ class ClusterClient:
         async for page in self._pages(path, {"includeObject": "None"}, accept=_TABLE):
             yield page
 
-    async def task_pages(
-        self, api_version: str, namespace: str | None, fields: str
+    async def list_pages(
+        self, api_version: str, kind: str, namespace: str | None, fields: str = ""
     ) -> AsyncIterator[dict[str, Any]]:
-        """Yield the lists, page by page, of the Tasks that a field selector matches.
+        """Yield the lists, page by page, of the objects that a field selector matches.
 
         namespace: None for all.
         """
-        path = object_path(api_version, "Task", namespace)
-        async for page in self._pages(path, {"fieldSelector": fields}):
+        path = object_path(api_version, kind, namespace)
+        async for page in self._pages(path, {"fieldSelector": fields} if fields else {}):
             yield page
 
     async def watch_tasks(

@@ -82,7 +82,7 @@ class Reruns:
 
     async def _list(self, namespace: str | None) -> str:
         version = ""
-        async for page in self._cluster.task_pages(API_VERSION, namespace, SELECTOR):
+        async for page in self._cluster.list_pages(API_VERSION, "Task", namespace, SELECTOR):
             version = page["metadata"]["resourceVersion"]
             for body in page.get("items") or ():
                 self._see(body)

@@ -139,6 +139,11 @@ class TaskQueues:
         """Return all known TaskQueues."""
         return list(self._objects)
 
+    def bodies(self, namespace: str | None) -> list[Mapping[str, Any]]:
+        """Return the known TaskQueues of a namespace, or of all, as they were last seen."""
+        found = self._objects.items()
+        return [body for key, body in found if namespace in (None, key.namespace)]
+
     def child_seen(self, body: Mapping[str, Any], *, deleted: bool) -> None:
         """Take note of an owned object, and repair it when somebody changed or deleted it."""
         key = self._workers.child_seen(body, deleted=deleted)

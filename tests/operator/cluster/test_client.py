@@ -122,7 +122,7 @@ async def test_tasks_are_listed_by_their_fields_page_by_page(
 ) -> None:
     server.answer({"metadata": {"continue": "t"}, "items": [1]})
     server.answer({"metadata": {}, "items": [2]})
-    pages = [page async for page in client.task_pages(V1BETA1, None, "spec.rerun!=0")]
+    pages = [page async for page in client.list_pages(V1BETA1, "Task", None, "spec.rerun!=0")]
     assert [page["items"] for page in pages] == [[1], [2]]
     first, second = server.requests
     assert first["path"] == "/apis/taskqueue.dev/v1beta1/tasks"
