@@ -8,32 +8,45 @@ import pytest
 
 from taskqueue_api.messages import TaskUid, parse_hint
 from taskqueue_operator.broker.link import Link
+from taskqueue_operator.domain.dispatching import QueueKey
 from taskqueue_operator.errors import BrokerError, BrokerUnavailableError
 from taskqueue_operator.services import hints as hints_module
 from taskqueue_operator.services.hints import Hints
 from tests.operator.builders import KEY
 from tests.operator.clock import settle
 
+OTHER = QueueKey("shop", "other")
+
 
 class FakeLink:
-    """A connection that keeps what was told over it, or refuses it."""
+    """A connection that keeps what was told over it, or refuses it, after some seconds."""
 
     def __init__(self) -> None:
         self.told: list[tuple[str, str, bytes]] = []
         self.fault: BrokerError | None = None
+        self.seconds = 0.0
+        self.tries = 0
+
+    @property
+    def uids(self) -> list[str]:
+        """The Tasks that were told of."""
+        return [parse_hint(body) for _, _, body in self.told]
 
     async def tell(self, exchange: str, routing_key: str, body: bytes) -> None:
+        self.tries += 1
+        await asyncio.sleep(self.seconds)
         if self.fault:
             raise self.fault
         self.told.append((exchange, routing_key, body))
 
 
 class World:
-    """Hints over one connection."""
+    """Hints over the connection of each queue; all but OTHER have the same."""
 
     def __init__(self) -> None:
         self.link: FakeLink | None = FakeLink()
-        self.hints = Hints(lambda _: cast(Link, self.link))
+        self.other = FakeLink()
+        self.hints = Hints(lambda key: cast(Link, self.other if key == OTHER else self.link))
 
 
 @pytest.fixture
@@ -68,7 +81,38 @@ async def test_one_that_cannot_be_sent_keeps_back_no_other(
     world.link, link.fault = link, None
     world.hints.send(KEY, TaskUid("uid-c"))
     await settle()
-    assert [parse_hint(body) for _, _, body in link.told] == ["uid-c"]
+    assert link.uids == ["uid-c"]
+
+
+async def test_a_broker_that_is_slow_keeps_back_no_other_broker_s(world: World) -> None:
+    assert world.link is not None
+    world.link.seconds = 10
+    for number in range(3):
+        world.hints.send(KEY, TaskUid(f"uid-{number}"))
+    world.hints.send(OTHER, TaskUid("uid-other"))
+    await settle()
+    assert world.other.uids == ["uid-other"]
+    await asyncio.sleep(31)
+    assert world.link.uids == ["uid-0", "uid-1", "uid-2"]
+
+
+async def test_one_that_opens_no_channel_is_not_asked_for_each(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    link = world.link
+    assert link is not None
+    link.fault = BrokerUnavailableError("BrokerUnreachable", "opens no channel")
+    link.seconds = 10
+    for number in range(3):
+        world.hints.send(KEY, TaskUid(f"uid-{number}"))
+    await asyncio.sleep(11)
+    assert link.tries == 1
+    assert "nor of 2 other Tasks: opens no channel" in caplog.text
+    link.fault, link.seconds = None, 0.0
+    world.hints.send(KEY, TaskUid("uid-later"))
+    await settle()
+    assert link.uids == ["uid-later"]
+    assert world.hints._waiting == {}
 
 
 async def test_there_are_never_too_many(
