@@ -234,3 +234,41 @@ async def test_one_that_got_away_with_standard_error_holds_nothing_up(tmp_path: 
     assert outcome.log == "bad"
     with contextlib.suppress(ProcessLookupError):
         os.kill(int(file.read_text()), 9)
+
+
+@pytest.mark.parametrize("step", ["connect_read_pipe", "connect_write_pipe"])
+async def test_one_that_is_stopped_while_it_is_connected_leaves_no_pipe_open(
+    monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    loop = asyncio.get_running_loop()
+    connect, begun = getattr(loop, step), asyncio.Event()
+
+    async def connect_and_wait(*arguments: Any) -> Any:
+        transport, _ = await connect(*arguments)
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            transport.close()
+
+    job = Job("h", b"", 5, "u", 1, "ns", "t", "q")
+    async with launcher_for(["sleep", "60"]) as launcher:
+        before = open_pipes()
+        monkeypatch.setattr(loop, step, connect_and_wait)
+        running = asyncio.create_task(ExecRunner(launcher).run(job))
+        await begun.wait()
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        # Those of what the program prints end with it.
+        while open_pipes() != before:  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.01)
+
+
+def open_pipes() -> set[str]:
+    """Return the pipes that this process holds."""
+    targets = set()
+    for link in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            targets.add(str(link.readlink()))
+    return {target for target in targets if target.startswith("pipe:")}

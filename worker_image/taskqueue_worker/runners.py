@@ -321,8 +321,13 @@ class ExecRunner:
         stdin, stdout, stderr = descriptors
         output = _Output(STDOUT_MAX_BYTES, overflow=lambda: process.kill(signal.SIGKILL))
         errors = Printed(stderr)
-        await loop.connect_read_pipe(lambda: output, os.fdopen(stdout, "rb", 0))
-        feed, _ = await loop.connect_write_pipe(asyncio.Protocol, os.fdopen(stdin, "wb", 0))
+        entrance = os.fdopen(stdin, "wb", 0)
+        try:
+            await loop.connect_read_pipe(lambda: output, os.fdopen(stdout, "rb", 0))
+        except BaseException:
+            entrance.close()
+            raise
+        feed, _ = await loop.connect_write_pipe(asyncio.Protocol, entrance)
         feed.write(job.payload)
         feed.write_eof()
         try:
