@@ -82,16 +82,31 @@ class Errands:
         except (NotFoundError, NamespaceTerminatingError):
             task = None
         except ClusterError as error:
-            # A gap in the permissions, say, or a Task that the rules of today would not take: it
-            # is tried again, and nobody waits behind it.
+            # A gap in the permissions, say, or a Task that the rules of today would not take.
             logger.log(_level(error), "%s", error, extra=fields_of(errand.task))
-            later = replace(errand, delay=min(errand.delay * 2, BACKOFF_MAX))
-            loop.call_later(errand.delay * self._rng.uniform(0.5, 1.0), self.add, later)
+            self._try_later(errand)
+            return
+        except Exception:
+            logger.exception("an error of the operator's own", extra=fields_of(errand.task))
+            self._try_later(errand)
             return
         if task is None or not errand.wait:
-            errand.then(task)
+            self._go_on(errand, task)
         else:
-            loop.call_later(errand.wait, errand.then, task)
+            loop.call_later(errand.wait, self._go_on, errand, task)
+
+    def _go_on(self, errand: Errand, task: WaitingTask | None) -> None:
+        try:
+            errand.then(task)
+        except Exception:
+            logger.exception("an error of the operator's own", extra=fields_of(errand.task))
+            self._try_later(errand)
+
+    def _try_later(self, errand: Errand) -> None:
+        """Do it again after a pause; nobody waits behind it."""
+        later = replace(errand, delay=min(errand.delay * 2, BACKOFF_MAX))
+        pause = errand.delay * self._rng.uniform(0.5, 1.0)
+        asyncio.get_running_loop().call_later(pause, self.add, later)
 
     async def _insist(self, errand: Errand) -> WaitingTask | None:
         """Do it once the API server is there. Raises ClusterError when it refuses."""
