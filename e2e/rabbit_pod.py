@@ -1,11 +1,15 @@
 """A RabbitMQ in a scenario's own namespace, of any version, set up as the scenario wants."""
 
+import os
+import signal
 from collections.abc import Mapping
 from typing import Any
 
+from e2e.api import Object
 from e2e.manifests import restricted_pod, secret
 from e2e.node.project_images import RABBITMQ_VERSION
 from e2e.space import Space
+from e2e.system import find_process
 
 FOLDER = "/etc/rabbitmq"
 """Where its files are."""
@@ -53,6 +57,11 @@ def start_rabbit(
     )
     wait = ("wait", "--for=condition=Ready", f"pod/{name}", f"--timeout={_START_SECONDS}s")
     space.kubectl.run(*wait, timeout_seconds=_START_SECONDS + 10)
+
+
+def kill_rabbit(pod: Object) -> None:
+    """End RabbitMQ by SIGKILL."""
+    os.kill(find_process(pod, lambda command: command[0].endswith(b"/beam.smp")), signal.SIGKILL)
 
 
 def _pod(name: str, image: str, port: int) -> dict[str, Any]:

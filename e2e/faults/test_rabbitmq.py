@@ -1,15 +1,12 @@
 """RabbitMQ dies by SIGKILL, with its data: it goes on where it was."""
 
-import os
-import signal
 from dataclasses import replace
 
-from e2e.api import Object
 from e2e.manifests import secret, task
 from e2e.rabbit import Rabbit
-from e2e.rabbit_pod import start_rabbit
+from e2e.rabbit_pod import kill_rabbit, start_rabbit
 from e2e.space import Space, count_runs
-from e2e.system import find_process, name_of, restarts_of
+from e2e.system import name_of, restarts_of
 
 PLACE = "broker"
 USER = "admin"
@@ -19,11 +16,6 @@ default_user = {USER}
 default_pass = {PASSWORD}
 """
 PORTS = {"amqp": 5672, "management": 15672}
-
-
-def kill_rabbit(pod: Object) -> None:
-    """End RabbitMQ by SIGKILL."""
-    os.kill(find_process(pod, lambda command: command[0].endswith(b"/beam.smp")), signal.SIGKILL)
 
 
 def test_it_is_killed_while_tasks_run(space: Space) -> None:

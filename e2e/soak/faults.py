@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from e2e.api import ApiError, Object
 from e2e.demo import SYSTEM_NAMESPACE
 from e2e.faults.cuts import cut
-from e2e.faults.test_rabbitmq import kill_rabbit
 from e2e.kubectl import wait_for
 from e2e.node import node
+from e2e.rabbit_pod import kill_rabbit
 from e2e.soak.accounting import Blow
 from e2e.soak.plan import Fault
 from e2e.space import Space
