@@ -202,3 +202,13 @@ def test_drained_worker_finishes_what_it_runs(space: Space) -> None:
     (start,), (end,), (run,) = space.runs("start"), space.runs("end"), space.runs()
     assert start.pod == end.pod == name_of(pod)
     assert run.pod != name_of(pod)
+
+
+def test_a_command_reaches_the_shell_as_it_is_written(space: Space) -> None:
+    """The kubelet would expand what looks like its own variables."""
+    command = ["sh", "-c", """printf '["%s", "%s"]' $$ $(echo hello)"""]
+    space.apply(space.scenario_queue("shell", {"handlers": {"exec": {"command": command}}}))
+    space.apply(task("literal", "shell", "any"))
+    number, word = space.wait_task("literal", "Succeeded")["status"]["result"]
+    assert number.isdigit()
+    assert word == "hello"

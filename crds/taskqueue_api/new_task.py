@@ -28,7 +28,8 @@ def new_task(
     delay: how long it must not start: from now on, by this machine's clock, rounded up to whole
         seconds.
     spec: other fields of `.spec`, named as there, such as `priority` or `timeout`.
-    Raises ValueError, in words, for what the API server or the operator would refuse.
+    Raises ValueError, in words, for a field that does not exist, one of the wrong type, a payload
+    that is too large and a delay that is too long. The API server knows more rules.
     """
     fields: dict[str, Any] = {"queue": queue, "handler": handler, **spec}
     if payload is not None:
@@ -39,10 +40,12 @@ def new_task(
     if delay is not None:
         if "notBefore" in spec:
             raise ValueError("delay and notBefore say the same thing: give one of them")
-        if not timedelta() <= delay <= NOT_BEFORE_MAX:
-            raise ValueError(
-                f"delay is {delay}; at most {NOT_BEFORE_MAX.days} days, and not less than 0"
-            )
+        if not isinstance(delay, timedelta):
+            raise ValueError(f"delay is {delay!r}; it must be a timedelta")
+        # It is rounded up, and the API server counts from a moment later.
+        if not timedelta() <= delay < NOT_BEFORE_MAX:
+            must = f"it must be less than {NOT_BEFORE_MAX.days} days, and not negative"
+            raise ValueError(f"delay is {delay}; {must}")
         due = now() + delay
         fields["notBefore"] = rfc3339(due + timedelta(microseconds=-due.microsecond % 1_000_000))
     known = {field.alias or name for name, field in TaskSpec.model_fields.items()}

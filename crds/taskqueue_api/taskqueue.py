@@ -263,7 +263,8 @@ class TaskQueueStatus(Model):
     conditions: Conditions = Field(
         default=[],
         description="`Ready`, and what it is made of: `BrokerReady`, `WorkersReady`, "
-        "`WorkerCredentials`. Beside it: `DeadLetterLimits`.",
+        "`WorkerCredentials`. Beside it: `DeadLetterLimits` and "
+        "`Priorities`.",
     )
 
 

@@ -260,7 +260,9 @@ def _environment(
         "TASKQUEUE_POD_UID": "metadata.uid",
         "TASKQUEUE_NODE_NAME": "spec.nodeName",
     }
-    return [{"name": key, "value": value} for key, value in fixed.items()] + [
+    # The kubelet takes $(NAME) for a variable's value, and $$ for a dollar sign.
+    literal = {key: value.replace("$", "$$") for key, value in fixed.items()}
+    return [{"name": key, "value": value} for key, value in literal.items()] + [
         {"name": key, "valueFrom": {"fieldRef": {"fieldPath": path}}}
         for key, path in fields.items()
     ]

@@ -142,6 +142,12 @@ def test_exec_handlers_reach_the_worker_as_json() -> None:
     }
 
 
+def test_a_command_is_kept_from_the_kubelet_that_expands_variables() -> None:
+    spec = build_spec(handlers={"exec": {"command": ["sh", "-c", "echo $$ $(date) $HOME"]}})
+    env = effective(container(spec)["env"])
+    assert "echo $$$$ $$(date) $$HOME" in env["TASKQUEUE_HANDLERS"]
+
+
 def test_variables_of_the_template_are_added_and_ours_win() -> None:
     env = container(
         env=[
