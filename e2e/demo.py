@@ -132,7 +132,8 @@ def apply_examples(kubectl: Kubectl, documents: Sequence[Mapping[str, Any]]) -> 
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
     metadata = {"name": kubectl.namespace, "labels": labels}
     kubectl.apply([{"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}])
-    kubectl.run("delete", "tasks.taskqueue.dev", "--all")
+    # Nothing holds them back; to wait for each of many would take minutes.
+    kubectl.run("delete", "tasks.taskqueue.dev", "--all", "--wait=false")
     kubectl.apply(documents)
 
 
