@@ -3,17 +3,31 @@
 import os
 import signal
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from e2e.api import Object
 from e2e.manifests import restricted_pod, secret
 from e2e.node.project_images import RABBITMQ_VERSION
+from e2e.rabbit import Rabbit
 from e2e.space import Space
 from e2e.system import find_process
 
 FOLDER = "/etc/rabbitmq"
 """Where its files are."""
 
+PLACE = "broker"
+"""Pod and Service of a scenario's only broker."""
+USER = "admin"
+PASSWORD = "the password"
+SECRET = "address"
+"""The Secret with its address, for `spec.broker.secretRef`."""
+
+_OPEN_CONFIG = f"""
+default_user = {USER}
+default_pass = {PASSWORD}
+"""
+_OPEN_PORTS = {"amqp": 5672, "management": 15672}
 _BASE_CONFIG = """
 loopback_users = none
 log.console = true
@@ -57,6 +71,15 @@ def start_rabbit(
     )
     wait = ("wait", "--for=condition=Ready", f"pod/{name}", f"--timeout={_START_SECONDS}s")
     space.kubectl.run(*wait, timeout_seconds=_START_SECONDS + 10)
+
+
+def with_own_rabbit(space: Space, version: str = RABBITMQ_VERSION) -> Space:
+    """Start a RabbitMQ in a namespace; return that as one whose TaskQueues can name it."""
+    start_rabbit(space, PLACE, _OPEN_CONFIG, _OPEN_PORTS, version=version)
+    rabbit = Rabbit(space.get("Service", PLACE)["spec"]["clusterIP"], USER, PASSWORD)
+    fields = {"username": USER, "password": PASSWORD, "host": f"{PLACE}.{space.name}.svc"}
+    space.apply(secret(SECRET, fields))
+    return replace(space, system=replace(space.system, rabbit=rabbit))
 
 
 def kill_rabbit(pod: Object) -> None:

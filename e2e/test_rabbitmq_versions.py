@@ -3,7 +3,6 @@
 What differs between them is in `taskqueue_api/rabbitmq.py`.
 """
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -12,10 +11,9 @@ import pytest
 from e2e.api import Object
 from e2e.conftest import run_once
 from e2e.demo import run_node
-from e2e.manifests import secret, task
+from e2e.manifests import task
 from e2e.node.base_images import RABBITMQ
-from e2e.rabbit import Rabbit
-from e2e.rabbit_pod import start_rabbit
+from e2e.rabbit_pod import SECRET, USER, with_own_rabbit
 from e2e.space import Space, condition_of, error_of
 from e2e.system import kill_process
 from taskqueue_api.conditions import parse_time
@@ -23,15 +21,6 @@ from taskqueue_api.conditions import parse_time
 QUEUES = ("quorum", "classic")
 RETRY = {"maxAttempts": 3, "backoff": {"type": "Fixed", "initial": "300ms", "jitter": 0}}
 LETTERS_MOST = 2
-
-PLACE = "broker"
-USER = "admin"
-PASSWORD = "the password"
-CONFIG = f"""
-default_user = {USER}
-default_pass = {PASSWORD}
-"""
-PORTS = {"amqp": 5672, "management": 15672}
 
 SENT = (0, 9, 4, 5, 2, 7)
 """Priorities of Tasks, in the order of their creation."""
@@ -76,14 +65,10 @@ def test_what_is_promised_holds(space: Space, version: str) -> None:
 
 def start(space: Space, version: str) -> Space:
     """Start a RabbitMQ in a namespace, and a TaskQueue of each type there, without workers."""
-    start_rabbit(space, PLACE, CONFIG, PORTS, version=version)
-    rabbit = Rabbit(space.get("Service", PLACE)["spec"]["clusterIP"], USER, PASSWORD)
-    space = replace(space, system=replace(space.system, rabbit=rabbit))
-    fields = {"username": USER, "password": PASSWORD, "host": f"{PLACE}.{space.name}.svc"}
-    space.apply(secret("address", fields))
+    space = with_own_rabbit(space, version)
     for queue in QUEUES:
         spec = {
-            "broker": {"secretRef": {"name": "address"}},
+            "broker": {"secretRef": {"name": SECRET}},
             "queue": {"type": queue.capitalize()},
             "deletionPolicy": "Delete",
             "deadLetter": {"maxLength": LETTERS_MOST},

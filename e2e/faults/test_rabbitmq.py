@@ -1,30 +1,14 @@
 """RabbitMQ dies by SIGKILL, with its data: it goes on where it was."""
 
-from dataclasses import replace
-
-from e2e.manifests import secret, task
-from e2e.rabbit import Rabbit
-from e2e.rabbit_pod import kill_rabbit, start_rabbit
+from e2e.manifests import task
+from e2e.rabbit_pod import PLACE, SECRET, kill_rabbit, with_own_rabbit
 from e2e.space import Space, count_runs
 from e2e.system import name_of, restarts_of
 
-PLACE = "broker"
-USER = "admin"
-PASSWORD = "the password"
-CONFIG = f"""
-default_user = {USER}
-default_pass = {PASSWORD}
-"""
-PORTS = {"amqp": 5672, "management": 15672}
-
 
 def test_it_is_killed_while_tasks_run(space: Space) -> None:
-    start_rabbit(space, PLACE, CONFIG, PORTS)
-    rabbit = Rabbit(space.get("Service", PLACE)["spec"]["clusterIP"], USER, PASSWORD)
-    space = replace(space, system=replace(space.system, rabbit=rabbit))
-    fields = {"username": USER, "password": PASSWORD, "host": f"{PLACE}.{space.name}.svc"}
-    space.apply(secret("address", fields))
-    broker = {"secretRef": {"name": "address"}}
+    space = with_own_rabbit(space)
+    broker = {"secretRef": {"name": SECRET}}
     space.apply(space.scenario_queue("work", {"concurrency": 2}, broker=broker, timeout="2m"))
     space.wait_queue("work")
     (worker,), pod = space.pods("work"), space.get("Pod", PLACE)
