@@ -37,6 +37,7 @@ _COLLECTIONS = {
     "Service": ("api/v1", "services"),
     "Pod": ("api/v1", "pods"),
     "Event": ("api/v1", "events"),
+    "EndpointSlice": ("apis/discovery.k8s.io/v1", "endpointslices"),
 }
 
 
@@ -100,10 +101,19 @@ class Api:
             _checked(answer)
         return answer.content.decode("utf-8", "replace")
 
-    def create(self, body: Mapping[str, Any]) -> Object:
-        """Create an object, refusing unknown fields. Raises ApiError."""
+    def create(self, body: Mapping[str, Any], *, dry_run: bool = False) -> Object:
+        """Create an object, refusing unknown fields. Raises ApiError. dry_run: only check it."""
         path = path_of(body["kind"], body["metadata"]["namespace"])
-        return self._write("POST", path, body, "application/json", {"fieldValidation": "Strict"})
+        options = {"fieldValidation": "Strict", **({"dryRun": "All"} if dry_run else {})}
+        return self._write("POST", path, body, "application/json", options)
+
+    def apply(self, body: Mapping[str, Any]) -> Object:
+        """Create or change an object, refusing unknown fields. Raises ApiError."""
+        metadata = body["metadata"]
+        path = path_of(body["kind"], metadata["namespace"], metadata["name"])
+        # With force, as scenarios change by patches too what they have applied.
+        options = {"fieldManager": "scenarios", "force": "true", "fieldValidation": "Strict"}
+        return self._write("PATCH", path, body, "application/apply-patch+yaml", options)
 
     def merge(
         self, kind: str, namespace: str, name: str, change: Mapping[str, Any], *, sub: str = ""

@@ -51,12 +51,12 @@ class Space:
 
     def create(self) -> None:
         """Create the namespace, with the handlers that workers of scenarios mount."""
-        self.kubectl.apply([namespace(self.name)])
-        self.kubectl.apply([mounted_config()])
+        self.kubectl.apply([namespace(self.name), mounted_config()])
 
     def apply(self, *documents: Mapping[str, Any]) -> None:
-        """Create or change objects."""
-        self.kubectl.apply(documents)
+        """Create or change objects, as `kubectl apply --server-side` does. Raises ApiError."""
+        for document in documents:
+            self.system.api.apply(self._placed(document))
 
     def scenario_queue(
         self, name: str, workers: Mapping[str, Any] | None = None, **spec: Any
@@ -79,8 +79,10 @@ class Space:
             return list(pool.map(self._create_one, documents))
 
     def _create_one(self, document: Mapping[str, Any]) -> Object:
-        metadata = {**document["metadata"], "namespace": self.name}
-        return self.system.api.create({**document, "metadata": metadata})
+        return self.system.api.create(self._placed(document))
+
+    def _placed(self, document: Mapping[str, Any]) -> Object:
+        return {**document, "metadata": {**document["metadata"], "namespace": self.name}}
 
     def edit_queue(self, name: str, **spec: Any) -> int:
         """Change fields of a TaskQueue's spec by a merge patch; return the new generation."""

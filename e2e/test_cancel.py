@@ -136,6 +136,22 @@ def test_one_that_is_deleted_while_it_runs_is_stopped(shared: Space) -> None:
     assert not [run for run in shared.runs("end") if run.name == "deleted"]
 
 
+def test_one_whose_worker_is_lost_is_ended_without_another(space: Space) -> None:
+    space.apply(space.scenario_queue("lost", {"concurrency": 1}, timeout="2m"))
+    space.wait_queue("lost")
+    hold_slot(space, "orphan", "lost")
+    (worker,) = space.pods("lost")
+    space.edit_queue("lost", workers={"replicas": 0})
+    space.system.api.delete("Pod", space.name, name_of(worker), grace=0)
+    space.wait_depth("lost", 1)
+    assert space.get("Task", "orphan")["status"]["phase"] == "Running"
+    cancel(space, "orphan")
+    check_cancelled(space.wait_task("orphan", "Cancelled"))
+    space.edit_queue("lost", workers={"replicas": 1})
+    space.wait_depth("lost", 0)
+    assert not space.runs("end")
+
+
 def test_one_that_has_finished_stays_as_it_is(shared: Space) -> None:
     shared.apply(task("done", "one", "record"))
     before = shared.wait_task("done", "Succeeded")

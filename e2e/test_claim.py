@@ -4,8 +4,7 @@ from itertools import count
 
 import pytest
 
-from e2e.api import Object
-from e2e.kubectl import CommandError
+from e2e.api import ApiError, Object
 from e2e.manifests import task
 from e2e.space import Space, count_runs
 from e2e.system import ask_pod, name_of, read_metric
@@ -68,5 +67,5 @@ def test_no_attempt_is_started_twice_when_its_worker_is_killed_at_once(space: Sp
 
 def test_another_claim_is_refused(space: Space) -> None:
     queue = space.scenario_queue("odd", {"claim": "Never"})
-    with pytest.raises(CommandError, match='supported values: "Adaptive", "Always"'):
+    with pytest.raises(ApiError, match='supported values: "Adaptive", "Always"'):
         space.apply(queue)

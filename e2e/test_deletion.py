@@ -1,10 +1,13 @@
 """A TaskQueue deleted: what goes with it, what is kept, and that it never hangs."""
 
+import time
 import uuid
+
+import pytest
 
 from e2e.manifests import task
 from e2e.rabbit import Depth
-from e2e.space import Space
+from e2e.space import Space, condition_of
 
 
 def test_deleted_taskqueue_leaves_nothing_behind(space: Space) -> None:
@@ -71,3 +74,30 @@ def test_taskqueue_created_anew_is_another_one(space: Space) -> None:
     space.wait_task(name, "Succeeded")
     assert len(broker_users(space)) == 1
     assert before not in broker_users(space)
+
+
+@pytest.mark.long
+def test_what_runs_is_finished_and_says_how_it_ended(space: Space) -> None:
+    """However long: what the operator gives up after a minute begins once the workers are gone."""
+    space.apply(space.scenario_queue("held", deletionPolicy="Delete", timeout="10m"))
+    space.apply(task("at-work", "held", "hold"))
+    space.wait_task("at-work", "Running")
+    space.kubectl.run("delete", "tq", "held", "--wait=false")
+    begun = time.monotonic()
+
+    def is_told() -> bool:
+        ready = condition_of(space.get("TaskQueue", "held"), "Ready")
+        return ready["reason"] == "Deleting" and "1 worker finishes" in ready["message"]
+
+    space.wait("it says what it waits for", is_told)
+    (event,) = space.events("Deleting")
+    assert event["type"] == "Normal"
+    space.wait("more than a minute passes", lambda: time.monotonic() - begun > 70)
+    assert space.get("Task", "at-work")["status"]["phase"] == "Running"
+    assert broker_users(space)
+    space.let_go()
+    body = space.wait_task("at-work", "Succeeded")
+    assert body["status"]["attempts"] == 1
+    space.wait_gone("TaskQueue", "held")
+    assert not broker_users(space)
+    assert space.system.rabbit.depth(space.work_queue("held")) is None

@@ -172,7 +172,7 @@ def test_an_unfinished_one_is_refused(shared: Space, phase: str) -> None:
 
 
 def test_a_new_one_cannot_ask_for_a_rerun(shared: Space) -> None:
-    with pytest.raises(CommandError, match=UNFINISHED):
+    with pytest.raises(ApiError, match=UNFINISHED):
         shared.apply(task("eager", "nowhere", rerun=1))
     shared.apply(task("calm", "nowhere", rerun=0))
 

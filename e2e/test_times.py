@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from e2e.api import ApiError
 from e2e.conftest import MakeSpace
-from e2e.kubectl import CommandError
 from e2e.manifests import task
 from e2e.space import Space, condition_of, error_of
 from e2e.test_retries import MINUTE
@@ -88,7 +88,7 @@ def test_a_task_for_later_is_cancelled(shared: Space) -> None:
 def test_times_that_cannot_be_meant_are_refused(
     shared: Space, spec: dict[str, object], message: str
 ) -> None:
-    with pytest.raises(CommandError, match=message):
+    with pytest.raises(ApiError, match=message):
         shared.apply(task("refused", "works", "record", **spec))
 
 

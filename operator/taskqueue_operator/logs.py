@@ -17,11 +17,12 @@ def _plain_fields(record: logging.LogRecord) -> bool:
     return True
 
 
-def _calm(record: logging.LogRecord) -> bool:
-    """Call a wait what it is: Kopf logs a handler that asks to be called later as an error."""
-    if record.name == "kopf.objects" and " failed temporarily: " in record.getMessage():
-        record.levelno, record.levelname = logging.INFO, "INFO"
-    return True
+def _is_news(record: logging.LogRecord) -> bool:
+    """Leave out that a handler asks to be called again: Kopf calls it an error, each time anew.
+
+    Ours say themselves what they wait for.
+    """
+    return not (record.name == "kopf.objects" and " failed temporarily: " in record.getMessage())
 
 
 def configure_logging(log_format: str, level: str) -> None:
@@ -37,7 +38,7 @@ def configure_logging(log_format: str, level: str) -> None:
     else:
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
     handler.addFilter(_plain_fields)
-    handler.addFilter(_calm)
+    handler.addFilter(_is_news)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)

@@ -57,8 +57,10 @@ def _choose_fresh(headers: TaskHeaders, *, redelivered: bool, **rest: Any) -> Pa
     return claim.choose_path(headers, redelivered=False, **rest)
 
 
-def _is_alive(view: TaskView, pod: Mapping[str, Any] | None, _now: float) -> bool:
-    return pod is not None and view.worker.get("podUid") == pod["metadata"]["uid"]
+def _is_alive(
+    pod_uid: str | None, _start_time: Any, pod: Mapping[str, Any] | None, _now: float
+) -> bool:
+    return pod is not None and pod_uid == pod["metadata"]["uid"]
 
 
 def _settle(change: Callable[[Settlement], Settlement]) -> Mapping[str, Any]:

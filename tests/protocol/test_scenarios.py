@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from taskqueue_operator import app
+from taskqueue_operator import assembly
 from tests.protocol import operators
 from tests.protocol.explorer import Found, explore
 from tests.protocol.scenarios import ALWAYS, SCENARIOS
@@ -37,4 +37,4 @@ def test_the_same_faults_show_the_window_of_claim_adaptive(name: str) -> None:
 
 
 def test_the_model_starts_an_operator_with_the_real_margin() -> None:
-    assert to_millis(EPOCH + app.START_MARGIN) == operators.START_MARGIN
+    assert to_millis(EPOCH + assembly.START_MARGIN) == operators.START_MARGIN

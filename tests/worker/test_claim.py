@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from taskqueue_api.holder import is_alive
 from taskqueue_api.messages import TaskHeaders, TaskUid
 from taskqueue_worker.claim import (
     MAX_ATTEMPTS,
@@ -18,7 +19,6 @@ from taskqueue_worker.claim import (
     Start,
     Verdict,
     choose_path,
-    is_alive,
     is_wanted,
     judge,
     judge_holder,
@@ -229,7 +229,7 @@ def test_alive_means_the_very_process_that_made_the_attempt(
     holder: dict[str, Any] | None, alive: bool
 ) -> None:
     now = NOW + 60
-    assert is_alive(RUNNING, holder, now) is alive
+    assert is_alive(OTHER["podUid"], RUNNING.start_time, holder, now) is alive
     expected = Park() if alive else Start(2, write=True)
     assert judge_holder(RUNNING, HEADERS, holder, now, ONCE) == expected
 

@@ -170,7 +170,7 @@ async def _consume(parts: _Parts, pod: str, started: float) -> None:
     asking = asyncio.get_running_loop().create_task(parts.api.get_pod(pod))
     await asyncio.wait([asking], timeout=_CLOCK_SECONDS)
     asking.cancel()
-    # Nothing may start in the second in which the container did: see claim.is_alive.
+    # Nothing may start in the second in which the container did: see holder.is_alive.
     second = math.floor(started + _START_MARGIN_SECONDS) + 1
     await asyncio.sleep(max(0.0, second - time.time()))
     worker = parts.worker

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from taskqueue_api.conditions import parse_time, rfc3339
+from taskqueue_api.conditions import rfc3339
+from taskqueue_api.holder import is_alive
 from taskqueue_api.messages import TaskHeaders, TaskUid
-from taskqueue_api.names import WORKER_CONTAINER
 from taskqueue_worker.outcomes import DEADLINE_EXCEEDED, Cancelled, Failure, final
 from taskqueue_worker.statuses import Identity, TaskView, lost_with_worker
 
@@ -146,7 +146,7 @@ def judge_holder(
     most: int,
 ) -> Verdict:
     """Return what the pod of the worker that holds a Task means. pod: None when it is gone."""
-    if is_alive(view, pod, server_now):
+    if is_alive(view.worker.get("podUid"), view.start_time, pod, server_now):
         return Park()
     return next_attempt(view, headers, server_now, most)
 
@@ -172,43 +172,3 @@ def is_wanted(view: TaskView | None, uid: TaskUid, run: int, attempt: int, me: I
         return False
     another = view.worker.get("instance") not in (None, me.instance)
     return view.attempts <= attempt and not (another and view.attempts == attempt)
-
-
-def is_alive(view: TaskView, pod: Mapping[str, Any] | None, server_now: float) -> bool:
-    """Return whether the worker that holds a Task is the process that runs in this pod now.
-
-    A container that started after the attempt is another process. Both times are cut to seconds
-    by the clock of the same node, and a worker starts nothing in the second it was started in:
-    so equal times mean that the container is younger.
-    """
-    if pod is None or view.worker.get("podUid") != pod["metadata"]["uid"]:
-        return False
-    container = _container(pod)
-    if container is None or view.start_time is None:
-        return False
-    started = container.get("state", {}).get("running", {}).get("startedAt")
-    if started is None or parse_time(started) >= parse_time(view.start_time):
-        return False
-    deletion = pod["metadata"].get("deletionTimestamp")
-    if deletion is not None and parse_time(deletion).timestamp() < server_now:
-        return False  # its grace is over; a node that is there would have removed it
-    # When a node is lost, the node controller takes the pod's Ready away and leaves the
-    # containers' `ready` as the kubelet reported it last. With a container that is itself unready
-    # the kubelet is there, and the attempt may well be running: the worker drains, or is cut off
-    # from the broker, or a sidecar fails its probe.
-    return _is_ready(pod) or not all(one.get("ready", False) for one in _containers(pod))
-
-
-def _is_ready(pod: Mapping[str, Any]) -> bool:
-    conditions = pod.get("status", {}).get("conditions", [])
-    return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
-
-
-def _container(pod: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    return next((one for one in _containers(pod) if one["name"] == WORKER_CONTAINER), None)
-
-
-def _containers(pod: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Return the states of a pod's containers, the sidecars included."""
-    status = pod.get("status", {})
-    return [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]

@@ -63,6 +63,24 @@ def patch_cancelled(task: WaitingTask, now: datetime) -> JsonPatch:
     return _end(task, "Cancelled", _conditions(types, why, now), now)
 
 
+def patch_lost_cancelled(body: Mapping[str, Any], now: datetime) -> JsonPatch:
+    """Return the patch that ends a running Task that was to be cancelled, and whose worker is lost.
+
+    body: the Task as it was read. Nothing but that very state is ended.
+    """
+    status = body["status"]
+    why = Refusal("Cancelled", "spec.cancel is true; its worker was lost")
+    types = {"Succeeded": "False", "Finished": "True"}
+    return [
+        {"op": "test", "path": "/metadata/uid", "value": body["metadata"]["uid"]},
+        {"op": "test", "path": "/status/phase", "value": "Running"},
+        {"op": "test", "path": "/status/run", "value": status.get("run", 0)},
+        {"op": "test", "path": "/status/attempts", "value": status["attempts"]},
+        {"op": "test", "path": "/status/worker", "value": status["worker"]},
+        *_final("Cancelled", _conditions(types, why, now), now),
+    ]
+
+
 def patch_rerun(rerun: Rerun) -> JsonPatch:
     """Return the patch that starts a finished Task all over.
 
@@ -78,15 +96,18 @@ def patch_rerun(rerun: Rerun) -> JsonPatch:
 def _end(
     task: WaitingTask, phase: str, conditions: list[dict[str, str]], now: datetime
 ) -> JsonPatch:
-    patch = [
-        *_tests(task),
+    patch = [*_tests(task), *_final(phase, conditions, now)]
+    if task.retrying:
+        patch.append({"op": "remove", "path": "/status/nextAttemptTime"})
+    return patch
+
+
+def _final(phase: str, conditions: list[dict[str, str]], now: datetime) -> JsonPatch:
+    return [
         {"op": "add", "path": "/status/phase", "value": phase},
         {"op": "add", "path": "/status/completionTime", "value": rfc3339(now)},
         {"op": "add", "path": "/status/conditions", "value": conditions},
     ]
-    if task.retrying:
-        patch.append({"op": "remove", "path": "/status/nextAttemptTime"})
-    return patch
 
 
 def _conditions(types: Mapping[str, str], why: Refusal, now: datetime) -> list[dict[str, str]]:

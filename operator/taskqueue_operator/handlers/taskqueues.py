@@ -1,13 +1,15 @@
 """TaskQueues and the objects that they own."""
 
 import asyncio
+import logging
 from typing import Any
 
 import kopf
 
 from taskqueue_api.names import GROUP, TASKQUEUES, VERSION
+from taskqueue_operator.domain.dispatching import QueueKey
 from taskqueue_operator.services.taskqueues import TaskQueues, key_of
-from taskqueue_operator.services.teardown import NotYetError, Teardown
+from taskqueue_operator.services.teardown import DrainingError, NotYetError, Teardown
 
 RESYNC_SECONDS = 30.0
 VERIFY_SECONDS = 300.0
@@ -19,6 +21,8 @@ CHILDREN = (
     ("rbac.authorization.k8s.io", "v1", "roles"),
     ("rbac.authorization.k8s.io", "v1", "rolebindings"),
 )
+
+logger = logging.getLogger(__name__)
 
 
 def register(registry: kopf.OperatorRegistry, queues: TaskQueues, teardown: Teardown) -> None:
@@ -47,12 +51,14 @@ def register(registry: kopf.OperatorRegistry, queues: TaskQueues, teardown: Tear
     @kopf.on.delete(*resource, registry=registry, id="delete")
     async def delete(body: kopf.Body, memo: kopf.Memo, **_: Any) -> None:
         clock = asyncio.get_running_loop().time
+        key = key_of(body)
         try:
-            async with queues.lock(key_of(body)):
+            async with queues.lock(key):
                 # Not since the deletionTimestamp: that is of another machine's clock.
                 begun = memo.setdefault("teardown_begun", clock())
                 await teardown.run(dict(body), clock() - begun)
         except NotYetError as error:
+            _note_wait(key, error, memo)
             raise kopf.TemporaryError(str(error), delay=TEARDOWN_SECONDS) from error
 
     async def observe_child(event: kopf.RawEvent, **_: Any) -> None:
@@ -60,3 +66,13 @@ def register(registry: kopf.OperatorRegistry, queues: TaskQueues, teardown: Tear
 
     for group, version, plural in CHILDREN:
         kopf.on.event(group, version, plural, registry=registry)(observe_child)
+
+
+def _note_wait(key: QueueKey, error: NotYetError, memo: kopf.Memo) -> None:
+    """Log what a deletion waits for, once."""
+    if isinstance(error, DrainingError):
+        del memo["teardown_begun"]
+    if memo.get("teardown_told") != str(error):
+        memo["teardown_told"] = str(error)
+        fields = {"namespace": key.namespace, "queue": key.name}
+        logger.info("not deleted yet: %s", error, extra=fields)

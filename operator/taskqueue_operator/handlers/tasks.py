@@ -8,13 +8,18 @@ from taskqueue_api.messages import TaskUid
 from taskqueue_api.names import GROUP, TASKS, VERSION
 from taskqueue_operator.domain.dispatching import QueueKey
 from taskqueue_operator.domain.observing import Course, decide_course
+from taskqueue_operator.services.cancels import Cancels
 from taskqueue_operator.services.counts import Counts
 from taskqueue_operator.services.dispatcher import Dispatcher
 from taskqueue_operator.services.hints import Hints
 
 
 def register(
-    registry: kopf.OperatorRegistry, dispatcher: Dispatcher, hints: Hints, counts: Counts
+    registry: kopf.OperatorRegistry,
+    dispatcher: Dispatcher,
+    hints: Hints,
+    cancels: Cancels,
+    counts: Counts,
 ) -> None:
     """Register the handler of Tasks."""
 
@@ -35,3 +40,5 @@ def register(
             dispatcher.task_left(uid, ran="startTime" in (body.get("status") or {}))
         if course in (Course.CANCEL, Course.STOP, Course.LOOK):
             hints.send(queue, uid)
+        if course is Course.STOP:
+            cancels.seen(body)

@@ -13,6 +13,7 @@ from taskqueue_api.taskqueue import TaskCounts, TaskQueueStatus, WorkerCounts
 from taskqueue_operator import metrics
 from taskqueue_operator.cluster.client import ClusterClient
 from taskqueue_operator.domain.dispatching import QueueKey
+from taskqueue_operator.domain.draining import DELETING
 from taskqueue_operator.domain.readiness import READY
 from taskqueue_operator.errors import (
     ClusterError,
@@ -26,6 +27,9 @@ QUEUE_SECONDS = 5.0
 
 TICK_SECONDS = 0.2
 """One write per tick: 5/s in all."""
+
+UNALARMING = ("WorkersStarting", DELETING)
+"""Why a TaskQueue is not ready though all goes well."""
 
 logger = logging.getLogger(__name__)
 
@@ -171,7 +175,7 @@ class StatusBoard:
         """Post an Event for each change of the Ready condition."""
         news, row.news = row.news, []
         for condition in news[-1:]:
-            warning = condition.status == "False" and condition.reason != "WorkersStarting"
+            warning = condition.status == "False" and condition.reason not in UNALARMING
             log = logger.warning if warning else logger.info
             log("%s: %s", condition.reason, condition.message, extra=fields)
             try:

@@ -1,11 +1,14 @@
 """What happens in RabbitMQ when a TaskQueue is deleted. It never hangs.
 
 The Kubernetes objects go by their owner references; the broker's have no such thing, hence the
-finalizer. Whatever cannot be deleted within a minute is left behind and said so.
+finalizer. First the workers finish what they run: until then they need their rights and their user,
+to write how it ended. Whatever cannot be deleted within a minute after that is left behind and said
+so.
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any
 
 from pydantic import ValidationError
@@ -17,6 +20,7 @@ from taskqueue_operator.broker.link import Link
 from taskqueue_operator.cluster.client import ClusterClient
 from taskqueue_operator.domain.broker_address import BrokerAddress
 from taskqueue_operator.domain.dispatching import QueueKey
+from taskqueue_operator.domain.draining import decide_drain, describe_drain
 from taskqueue_operator.errors import (
     ClusterError,
     ConfigurationError,
@@ -29,6 +33,7 @@ from taskqueue_operator.services.brokers import Brokers
 from taskqueue_operator.services.credentials import Credentials
 from taskqueue_operator.services.dispatcher import Dispatcher
 from taskqueue_operator.services.letter_limits import LetterLimits
+from taskqueue_operator.services.status import StatusBoard
 from taskqueue_operator.services.taskqueues import key_of, owner_of
 
 PATIENCE_SECONDS = 60.0
@@ -88,6 +93,10 @@ class NotYetError(Exception):
     """The teardown is to be tried again shortly."""
 
 
+class DrainingError(NotYetError):
+    """Workers finish what they run, which Kubernetes bounds by their grace; then it begins anew."""
+
+
 class Teardown:
     """Deletes a TaskQueue's queues, user and limits, as its deletionPolicy says."""
 
@@ -98,23 +107,29 @@ class Teardown:
         credentials: Credentials,
         limits: LetterLimits,
         dispatcher: Dispatcher,
+        board: StatusBoard,
+        now: Callable[[], datetime],
     ) -> None:
         self._cluster = cluster
         self._brokers = brokers
         self._credentials = credentials
         self._limits = limits
         self._dispatcher = dispatcher
+        self._board = board
+        self._now = now
 
     async def run(self, body: Mapping[str, Any], waited: float) -> None:
         """Delete what is to be deleted. Raises NotYetError while waiting makes sense.
 
-        waited: seconds since the first try, by a clock that nobody sets.
+        waited: seconds since the first try after the last DrainingError, by a clock that nobody
+        sets.
         """
         key = key_of(body)
         patient = waited < PATIENCE_SECONDS
         self._dispatcher.hold(key, "QueueNotReady", f"TaskQueue '{key.name}' is being deleted")
         try:
             await self._stop_workers(key)
+            await self._drain_workers(body, key, patient=patient)
             await self._delete_broker_objects(body, key, patient=patient)
         except NotYetError:
             raise
@@ -176,6 +191,25 @@ class Teardown:
         except ClusterError as error:
             # Its owner reference ends it a moment later anyway.
             logger.warning("%s", error, extra={"namespace": key.namespace, "queue": key.name})
+
+    async def _drain_workers(
+        self, body: Mapping[str, Any], key: QueueKey, *, patient: bool
+    ) -> None:
+        """Wait for the worker pods. Raises DrainingError, and NotYetError as long as `patient`."""
+        try:
+            pods = await self._cluster.list_pods(key.namespace, names.worker_labels(key.name))
+        except ClusterError as error:
+            if patient:
+                raise
+            logger.warning("%s", error, extra={"namespace": key.namespace, "queue": key.name})
+            return
+        drain = decide_drain(pods, self._now())
+        if drain.stopping:
+            generation = body["metadata"]["generation"]
+            self._board.conditions(key, generation, [describe_drain(drain, generation)])
+            raise DrainingError(f"{drain.stopping} workers finish what they run")
+        if drain.going_on and patient:
+            raise NotYetError(f"{drain.going_on} workers have not been told to stop yet")
 
     async def _link(self, key: QueueKey, broker: BrokerSpec) -> Link:
         """Return the connection, by the Secret or, if that is gone, the one still open."""
