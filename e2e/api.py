@@ -113,7 +113,9 @@ class Api:
         path = path_of(body["kind"], metadata["namespace"], metadata["name"])
         # With force, as scenarios change by patches too what they have applied.
         options = {"fieldManager": "scenarios", "force": "true", "fieldValidation": "Strict"}
-        return self._write("PATCH", path, body, "application/apply-patch+yaml", options)
+        # As YAML, which takes no JSON with a pair of surrogates in it.
+        text = yaml.safe_dump(dict(body), sort_keys=False)
+        return self._write("PATCH", path, text, "application/apply-patch+yaml", options)
 
     def merge(
         self, kind: str, namespace: str, name: str, change: Mapping[str, Any], *, sub: str = ""
@@ -156,7 +158,7 @@ class Api:
         answer = self._client.request(
             method,
             path,
-            content=json.dumps(body).encode(),
+            content=body if isinstance(body, str) else json.dumps(body),
             headers={"Content-Type": content_type},
             params=parameters,
         )

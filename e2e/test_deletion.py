@@ -87,7 +87,7 @@ def test_what_runs_is_finished_and_says_how_it_ended(space: Space) -> None:
 
     def is_told() -> bool:
         ready = condition_of(space.get("TaskQueue", "held"), "Ready")
-        return ready["reason"] == "Deleting" and "1 worker finishes" in ready["message"]
+        return ready.get("reason") == "Deleting" and "1 worker finishes" in ready["message"]
 
     space.wait("it says what it waits for", is_told)
     (event,) = space.events("Deleting")
