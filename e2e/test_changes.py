@@ -10,7 +10,7 @@ import pytest
 from e2e.api import Object
 from e2e.manifests import secret, task
 from e2e.node import node, paths
-from e2e.space import Space, condition_of, count_runs, message_of
+from e2e.space import Space, condition_of, count_runs, error_of, message_of
 from e2e.system import name_of
 
 CHILDREN = {
@@ -63,6 +63,16 @@ def test_template_edit_rolls_out(space: Space) -> None:
     space.apply(task("after", "edited", "variable", payload="COLOUR"))
     assert space.wait_task("after", "Succeeded")["status"]["result"] == "grün"
     assert name_of(space.pods("edited")[0]) != before
+
+
+def test_lowered_timeout_counts_for_tasks_that_wait(space: Space) -> None:
+    space.apply(space.scenario_queue("hasty", {"replicas": 0}, timeout="1h"))
+    space.wait_queue("hasty", "ScaledToZero")
+    space.apply(task("before", "hasty", "hang"))
+    space.wait_depth("hasty", 1)
+    space.edit_queue("hasty", timeout="1s", workers={"replicas": 1})
+    body = space.wait_task("before", "Failed")
+    assert error_of(body) == ("Timeout", "the handler ran longer than its timeout of 1 s")
 
 
 @pytest.mark.skipif(

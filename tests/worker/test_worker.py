@@ -36,6 +36,13 @@ async def test_a_task_is_run_finished_and_acknowledged(bench: Bench) -> None:
     assert bench.runner.jobs[0].timeout == 5
 
 
+async def test_a_timeout_that_was_lowered_counts_for_messages_of_before(bench: Bench) -> None:
+    headers = TaskHeaders("c", "ns", "t", NOW, 0, 1, 1, timedelta(hours=1)).to_amqp()
+    bench.deliver(1, headers=headers)
+    await bench.runner.started.wait()
+    assert bench.runner.jobs[0].timeout == 9
+
+
 async def test_a_job_knows_the_run_that_its_message_is_of(bench: Bench) -> None:
     headers = TaskHeaders("c", "ns", "t", NOW, 2, 1, 1, timedelta(seconds=5)).to_amqp()
     bench.deliver(1, headers=headers)

@@ -64,7 +64,7 @@ class Settings(BaseSettings):
 
     cluster: UID of the cluster's kube-system namespace.
     claim: whether new Tasks may be started before they are shown as Running.
-    timeout: of messages that bring none, from outside producers.
+    timeout: the TaskQueue's. No attempt runs longer, whatever its message says.
     retry: the TaskQueue's policy, as `taskqueue_api.retries` writes it.
     grace: seconds from SIGTERM to SIGKILL, by the pod's terminationGracePeriodSeconds.
     broker: folder with `uri` and, with TLS, `ca.crt`; read at every connect.

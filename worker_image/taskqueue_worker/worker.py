@@ -61,7 +61,7 @@ def park_seconds(parkings: int) -> float:
 class Place:
     """Where the worker is.
 
-    cluster: UID of its kube-system. timeout, retry: of messages that bring none; in seconds.
+    cluster: UID of its kube-system. timeout: at most, in seconds. retry: of messages without one.
     """
 
     cluster: str
@@ -248,7 +248,8 @@ class Worker:
         job = self._job(
             message.delivery,
             message.payload,
-            timeout=message.headers.timeout.total_seconds(),
+            # That of the TaskQueue may have been lowered since.
+            timeout=min(message.headers.timeout.total_seconds(), self._place.timeout),
             attempt=claim.attempt.number,
             name=message.headers.name,
             run=message.headers.run,
