@@ -15,9 +15,25 @@ OTHER = {"pod": "q", "instance": "other"}
 TIME = "2026-01-01T00:00:00Z"
 LATER = "2026-01-01T00:00:01Z"
 RUNNING = {"phase": "Running", "attempts": 2, "worker": ME, "startTime": TIME}
-SUCCEEDED = {"phase": "Succeeded", "attempts": 2, "worker": ME, "completionTime": TIME}
 ERROR = {"type": "KeyError", "message": "'x'"}
-FAILED = {**SUCCEEDED, "phase": "Failed", "error": ERROR}
+
+
+def conditions(**statuses: str) -> list[Object]:
+    """Return conditions of these types and statuses."""
+    words = {"reason": "Test", "message": ""}
+    return [{"type": kind, "status": status, **words} for kind, status in statuses.items()]
+
+
+WELL = conditions(Succeeded="True", Finished="True")
+ILL = conditions(Succeeded="False", Finished="True")
+SUCCEEDED = {
+    "phase": "Succeeded",
+    "attempts": 2,
+    "worker": ME,
+    "completionTime": TIME,
+    "conditions": WELL,
+}
+FAILED = {**SUCCEEDED, "phase": "Failed", "error": ERROR, "conditions": ILL}
 FINISHED_RULE = "must not be changed: the Task is finished"
 OUTCOME_RULE = "the outcome must come from the worker and attempt that are running"
 

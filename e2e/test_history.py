@@ -13,7 +13,7 @@ from e2e.kubectl import Kubectl
 from e2e.manifests import edited, task, taskqueue
 from e2e.refusals import Refusal, refusal
 from e2e.space import Space, holds_for
-from e2e.stage import ERROR, ME
+from e2e.stage import ERROR, ILL, ME, WELL
 from e2e.test_retries import MINUTE
 from taskqueue_api.conditions import rfc3339
 
@@ -58,6 +58,7 @@ def finish(
         "attempts": 1,
         "worker": ME,
         "completionTime": rfc3339(ended),
+        "conditions": WELL if phase == "Succeeded" else ILL,
         **({"error": ERROR} if phase == "Failed" else {}),
     }
     return space.system.api.merge("Task", space.name, name, {"status": status}, sub="status")

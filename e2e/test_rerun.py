@@ -14,6 +14,7 @@ from e2e.kubectl import BIN, KUBECONFIG, CommandError, run_command
 from e2e.manifests import task
 from e2e.rabbit import Message
 from e2e.space import Space, condition_of, count_runs, error_of, holds_for
+from e2e.stage import ILL, TIME
 from e2e.test_cancel import cancel, check_cancelled, hold_slot
 from e2e.test_retries import SHORT, attempts_of
 from taskqueue_api.task import NEW_STATUS
@@ -291,7 +292,7 @@ def test_a_run_that_had_begun_when_the_operator_ended_is_published_by_the_next(
     space.apply(space.scenario_queue("begun", {"replicas": 0}))
     space.apply(task("waits", "begun", "record"))
     cause = {"type": "Boom", "message": "why"}
-    end = {"phase": "Failed", "completionTime": "2026-01-01T00:00:00Z", "error": cause}
+    end = {"phase": "Failed", "completionTime": TIME, "error": cause, "conditions": ILL}
     space.system.api.merge("Task", space.name, "waits", {"status": end}, sub="status")
     space.system.scale_operator(0)
     try:

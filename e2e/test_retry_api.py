@@ -153,8 +153,14 @@ def test_policy_can(kubectl: Kubectl, retry: dict[str, Any]) -> None:
         pytest.param(
             [],
             {**RETRYING, "attempts": 0},
-            "attempts must be at least 1 when phase is 'Retrying'",
+            "attempts must be from 1 to 99 when phase is 'Retrying'",
             id="retrying what was never tried",
+        ),
+        pytest.param(
+            [],
+            {**RETRYING, "attempts": 100},
+            "attempts must be from 1 to 99 when phase is 'Retrying'",
+            id="retrying after the last attempt",
         ),
         pytest.param(
             [RUNNING], {**RETRYING, "worker": OTHER}, OUTCOME_RULE, id="said by another worker"

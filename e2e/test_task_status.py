@@ -11,6 +11,7 @@ from e2e.stage import (
     ERROR,
     FAILED,
     FINISHED_RULE,
+    ILL,
     LATER,
     ME,
     OTHER,
@@ -18,7 +19,9 @@ from e2e.stage import (
     RUNNING,
     SUCCEEDED,
     TIME,
+    WELL,
     Stage,
+    conditions,
     stage,
 )
 
@@ -122,6 +125,57 @@ QUEUE = taskqueue("good")
             "error must not be set when phase is 'Pending' or 'Succeeded'",
             id="succeeded with an error",
         ),
+        pytest.param(
+            [],
+            {**SUCCEEDED, "conditions": conditions(Succeeded="Unknown")},
+            "condition Finished must be 'True' when the Task is finished, and only then",
+            id="finished, and kubectl wait is not told",
+        ),
+        pytest.param(
+            [RUNNING],
+            {"conditions": conditions(Succeeded="Unknown", Finished="True")},
+            "condition Finished must be 'True' when the Task is finished, and only then",
+            id="running, and kubectl wait is told that it is finished",
+        ),
+        pytest.param(
+            [RUNNING],
+            {**SUCCEEDED, "conditions": None},
+            "condition Finished must be 'True' when the Task is finished, and only then",
+            id="finished without conditions",
+        ),
+        pytest.param(
+            [RUNNING],
+            {**SUCCEEDED, "conditions": ILL},
+            "condition Succeeded must be 'True' when phase is 'Succeeded', and only then",
+            id="succeeded, and the condition says no",
+        ),
+        pytest.param(
+            [],
+            {"conditions": conditions(Succeeded="True")},
+            "condition Succeeded must be 'True' when phase is 'Succeeded', and only then",
+            id="pending, and the condition says that it has succeeded",
+        ),
+        pytest.param(
+            [RUNNING],
+            {**FAILED, "conditions": WELL},
+            "condition Succeeded must be 'False' when phase is 'Failed' or 'Cancelled'",
+            id="failed, and the condition says well",
+        ),
+        pytest.param(
+            [RUNNING],
+            {**FAILED, "conditions": conditions(Succeeded="Unknown", Finished="True")},
+            "condition Succeeded must be 'False' when phase is 'Failed' or 'Cancelled'",
+            id="failed, and the condition does not say so",
+        ),
+        pytest.param(
+            [], {"attempts": 1}, "attempts must be 0 when phase is 'Pending'", id="tried and new"
+        ),
+        pytest.param(
+            [RUNNING], {"attempts": 101}, "less than or equal to 100", id="too many attempts"
+        ),
+        pytest.param(
+            [], {"dispatches": 2**31}, "less than or equal to 2147483647", id="too many copies"
+        ),
         pytest.param([], {"phase": "Lost"}, 'supported values: "Pending"', id="unknown phase"),
         pytest.param([], {"attempts": -1}, "status.attempts", id="negative attempts"),
     ],
@@ -166,13 +220,13 @@ def test_status_can(stage: Stage, statuses: list[dict[str, Any]]) -> None:
 
 def test_write_meant_for_an_earlier_task_of_the_name_is_refused(stage: Stage) -> None:
     body = stage.put()
-    phase = {"op": "add", "path": "/status/attempts", "value": 1}
+    raised = {"op": "add", "path": "/status/dispatches", "value": 2}
     with pytest.raises(ApiError) as error:
-        stage.patch(body, {"op": "test", "path": "/metadata/uid", "value": "another"}, phase)
+        stage.patch(body, {"op": "test", "path": "/metadata/uid", "value": "another"}, raised)
     assert error.value.status == 422
     uid = body["metadata"]["uid"]
-    done = stage.patch(body, {"op": "test", "path": "/metadata/uid", "value": uid}, phase)
-    assert done["status"]["attempts"] == 1
+    done = stage.patch(body, {"op": "test", "path": "/metadata/uid", "value": uid}, raised)
+    assert done["status"]["dispatches"] == 2
 
 
 # What people type.

@@ -74,8 +74,8 @@ def _type(node: dict[str, Any]) -> str:
 
 def _bound(low: int | None, high: int | None, unit: str) -> str:
     if high is None:
-        return "" if low is None else f" (from {low:g}{unit})"
-    return f" (up to {high:g}{unit})" if low is None else f" ({low:g} to {high:g}{unit})"
+        return "" if low is None else f" (from {low:.10g}{unit})"
+    return f" (up to {high:.10g}{unit})" if low is None else f" ({low:.10g} to {high:.10g}{unit})"
 
 
 def _rules(node: dict[str, Any]) -> str:

@@ -8,6 +8,7 @@ from taskqueue_api.conditions import Conditions
 from taskqueue_api.history import Ttl
 from taskqueue_api.names import NOT_BEFORE_MAX, TASKS_PRIORITY_DEFAULT
 from taskqueue_api.payload_from import PayloadFrom
+from taskqueue_api.retries import ATTEMPTS_MOST
 from taskqueue_api.retry import RetrySpec
 from taskqueue_api.schema import (
     JsonValue,
@@ -27,6 +28,8 @@ DEADLINE_EXCEEDED = "DeadlineExceeded"
 PAYLOAD_MAX_BYTES = 32 * 1024
 RESULT_MAX_BYTES = 8 * 1024
 RERUN_MAX = 1000
+DISPATCHES_MOST = 2**31 - 1
+"""Beyond reach: one publication in 10 s for 680 years."""
 ERROR_MESSAGE_MAX = 4096
 ERROR_TYPE_MAX = 256
 ERROR_LOG_MAX_BYTES = 2 * 1024
@@ -70,6 +73,12 @@ _AS_NEW = " && ".join(
 )
 
 _CANCELLED = "(has({0}.cancel) && {0}.cancel)"
+
+
+def _shows(condition: str, status: str) -> str:
+    """Return the CEL expression that a status has a condition, and how it stands."""
+    is_it = f"c.type == '{condition}' && c.status == '{status}'"
+    return f"(has(self.conditions) && self.conditions.exists(c, {is_it}))"
 
 
 def _same(field: str) -> str:
@@ -288,6 +297,20 @@ class TaskStatus(Model):
                 f"!(self.phase in {_FINISHED}) || has(self.completionTime)",
                 "completionTime must be set when the Task is finished",
             ),
+            # `kubectl wait` looks at the conditions alone.
+            Rule(
+                f"(self.phase in {_FINISHED}) == {_shows('Finished', 'True')}",
+                "condition Finished must be 'True' when the Task is finished, and only then",
+            ),
+            Rule(
+                f"(self.phase == 'Succeeded') == {_shows('Succeeded', 'True')}",
+                "condition Succeeded must be 'True' when phase is 'Succeeded', and only then",
+            ),
+            Rule(
+                f"(self.phase in ['Failed', 'Cancelled']) == {_shows('Succeeded', 'False')}",
+                "condition Succeeded must be 'False' when phase is 'Failed' or 'Cancelled', and "
+                "only then",
+            ),
             Rule(
                 "!(self.phase in ['Failed', 'Retrying']) || has(self.error)",
                 "error must be set when phase is 'Failed' or 'Retrying'",
@@ -309,20 +332,25 @@ class TaskStatus(Model):
                 "attempts must go up to end the wait for the next attempt, or to change it",
             ),
             Rule(
-                "self.phase != 'Retrying' || self.attempts >= 1",
-                "attempts must be at least 1 when phase is 'Retrying'",
+                f"self.phase != 'Retrying' || (self.attempts >= 1 && "
+                f"self.attempts < {ATTEMPTS_MOST})",
+                f"attempts must be from 1 to {ATTEMPTS_MOST - 1} when phase is 'Retrying'",
+            ),
+            Rule(
+                "self.phase != 'Pending' || self.attempts == 0",
+                "attempts must be 0 when phase is 'Pending'",
             ),
         )
     )
 
     phase: Phase = Field(default="Pending", description="Where it stands, in a word.")
-    run: Annotated[int, Field(ge=0)] = Field(
+    run: Annotated[int, Field(ge=0, le=RERUN_MAX)] = Field(
         default=0, description="The `spec.rerun` that it was started with last; 0: as created."
     )
-    attempts: Annotated[int, Field(ge=0)] = Field(
+    attempts: Annotated[int, Field(ge=0, le=ATTEMPTS_MOST)] = Field(
         default=0, description="Attempts started in this run."
     )
-    dispatches: Annotated[int, Field(ge=1)] = Field(
+    dispatches: Annotated[int, Field(ge=1, le=DISPATCHES_MOST)] = Field(
         default=1, description="Which publication of the Task is the newest one."
     )
     start_time: Annotated[str, Field(max_length=32)] | None = Field(

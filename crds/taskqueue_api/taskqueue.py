@@ -219,25 +219,26 @@ class TaskQueueSpec(Model):
     )
 
 
+Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
+
+
 class TaskCounts(Model):
     """Tasks of the queue that exist now, by phase."""
 
-    pending: Annotated[int, Field(ge=0)] = Field(default=0, description="Waiting.")
-    running: Annotated[int, Field(ge=0)] = Field(default=0, description="Being run.")
-    retrying: Annotated[int, Field(ge=0)] = Field(
-        default=0, description="Failed, and waiting to be tried again."
-    )
-    succeeded: Annotated[int, Field(ge=0)] = Field(default=0, description="Ended well.")
-    failed: Annotated[int, Field(ge=0)] = Field(default=0, description="Failed for good.")
-    cancelled: Annotated[int, Field(ge=0)] = Field(default=0, description="Ended by `cancel`.")
+    pending: Count = Field(default=0, description="Waiting.")
+    running: Count = Field(default=0, description="Being run.")
+    retrying: Count = Field(default=0, description="Failed, and waiting to be tried again.")
+    succeeded: Count = Field(default=0, description="Ended well.")
+    failed: Count = Field(default=0, description="Failed for good.")
+    cancelled: Count = Field(default=0, description="Ended by `cancel`.")
 
 
 class WorkerCounts(Model):
     """Worker pods."""
 
-    desired: Annotated[int, Field(ge=0)] = Field(default=0, description="Wanted pods.")
-    replicas: Annotated[int, Field(ge=0)] = Field(default=0, description="Pods that exist.")
-    ready: Annotated[int, Field(ge=0)] = Field(default=0, description="Pods that consume.")
+    desired: Count = Field(default=0, description="Wanted pods.")
+    replicas: Count = Field(default=0, description="Pods that exist.")
+    ready: Count = Field(default=0, description="Pods that consume.")
     selector: Annotated[str, Field(max_length=512)] = Field(
         default="", description="Label selector of the pods, for `kubectl scale` and the HPA."
     )
@@ -250,7 +251,7 @@ class TaskQueueStatus(Model):
         default=-1, description="The `metadata.generation` that was last reconciled."
     )
     tasks: TaskCounts = Field(default=TaskCounts(), description="Tasks by phase.")
-    dead_letters: Annotated[int, Field(ge=0)] | None = Field(
+    dead_letters: Count | None = Field(
         default=None,
         description="Messages in the dead-letter queue, as last counted; absent: not counted yet.",
     )

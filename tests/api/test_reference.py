@@ -26,7 +26,7 @@ ROWS = render_reference(KINDS).splitlines()
             id="list",
         ),
         pytest.param("spec.workers.template.volumes[].name", "| required |", id="in a list"),
-        pytest.param("status.tasks.pending", "| integer (from 0) | `0` |", id="status"),
+        pytest.param("status.tasks.pending", "| integer (0 to 2147483647) | `0` |", id="status"),
     ],
 )
 def test_a_field_has_its_type_default_and_rules(field: str, words: str) -> None:

@@ -212,7 +212,7 @@ def _announce(scenario: Scenario, world: World, known: Known) -> World:
     """Raise `dispatches`, as TaskWriter does: after a refusal, from what the Task shows now."""
     task = known.task
     for _ in range(2):
-        patch = calls.dump(patch_announcement(task.announced()))
+        patch = calls.dump(patch_announcement(task))
         world, answer = store(world, scenario, task.name, patch)
         current = dict(_waiting(world, listed=False)).get(task.uid)
         if current is None or _waited_for(current) != _waited_for(task):

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from e2e.stage import ILL, WELL
 from taskqueue_api.messages import TaskUid
 from taskqueue_api.task import NEW_STATUS
 from taskqueue_operator.domain.rerunning import decide_rerun
@@ -30,6 +31,7 @@ def build(phase: str = "Failed", *, run: int = 0, **spec: Any) -> dict[str, Any]
         task["status"] |= RUNNING | {"phase": phase}
     if phase in ("Succeeded", "Failed", "Cancelled"):
         task["status"]["completionTime"] = "2026-01-02T12:00:00Z"
+        task["status"]["conditions"] = WELL if phase == "Succeeded" else ILL
     if phase in ("Failed", "Retrying"):
         task["status"]["error"] = {"type": "Boom", "message": "why"}
     if phase == "Retrying":
@@ -125,7 +127,14 @@ def test_a_rerun_begins_only_as_it_was_read(path: str) -> None:
     assert path in apply_patch(json.dumps(asked), json.dumps(patch_rerun(wanted))).words
 
 
-NEW = {"phase": "Pending", "run": 1, "attempts": 0, "worker": None, "completionTime": None}
+NEW = {
+    "phase": "Pending",
+    "run": 1,
+    "attempts": 0,
+    "worker": None,
+    "completionTime": None,
+    "conditions": NEW_STATUS["conditions"],
+}
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from taskqueue_api.names import NOT_BEFORE_MAX, TASKS_PRIORITY_DEFAULT
 from taskqueue_api.nesting import NESTING_MAX, is_too_deep
 from taskqueue_api.payload_source import PayloadSource, read_payload_from
 from taskqueue_api.retries import write_policy
-from taskqueue_api.task import DEADLINE_EXCEEDED, PAYLOAD_MAX_BYTES
+from taskqueue_api.task import DEADLINE_EXCEEDED, DISPATCHES_MOST, PAYLOAD_MAX_BYTES
 
 WAITING_PHASES = ("Pending", "Retrying")
 
@@ -94,7 +94,8 @@ class WaitingTask:
 
     def announced(self) -> "WaitingTask":
         """Return the Task as of its next publication."""
-        return replace(self, dispatches=self.dispatches + 1)
+        # Whoever may write to a status may write the last number; a copy all the same is announced.
+        return replace(self, dispatches=min(self.dispatches + 1, DISPATCHES_MOST))
 
 
 class Publication(Enum):

@@ -17,14 +17,11 @@ JsonPatch = list[dict[str, Any]]
 
 
 def patch_announcement(task: WaitingTask) -> JsonPatch:
-    """Return the patch that announces the Task's next publication.
-
-    task: as it will be published, its `dispatches` already raised.
-    """
+    """Return the patch that announces the Task's next publication. task: as it was read."""
     return [
         *_tests(task),
-        {"op": "test", "path": "/status/dispatches", "value": task.dispatches - 1},
-        {"op": "add", "path": "/status/dispatches", "value": task.dispatches},
+        {"op": "test", "path": "/status/dispatches", "value": task.dispatches},
+        {"op": "add", "path": "/status/dispatches", "value": task.announced().dispatches},
     ]
 
 

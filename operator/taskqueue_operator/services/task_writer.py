@@ -172,13 +172,13 @@ class TaskWriter:
         Raises NotFoundError.
         """
         try:
-            body = await self._write(task, patch_announcement(task.announced()))
+            body = await self._write(task, patch_announcement(task))
         except ConflictError:
             current = await self._read(task)
             if current is None:
                 return None
             # Someone else raised it; the next number is ours.
-            body = await self._write(task, patch_announcement(current.announced()))
+            body = await self._write(task, patch_announcement(current))
         return read_task(body, listed=False)
 
     async def _refuse(self, task: WaitingTask, refusal: Refusal) -> None:

@@ -9,7 +9,7 @@ import pytest
 from taskqueue_api.messages import parse_headers
 from taskqueue_api.nesting import NESTING_MAX
 from taskqueue_api.payload_source import PayloadSource
-from taskqueue_api.task import PAYLOAD_MAX_BYTES
+from taskqueue_api.task import DISPATCHES_MOST, PAYLOAD_MAX_BYTES
 from taskqueue_operator.domain.dispatching import (
     Publication,
     QueueKey,
@@ -345,3 +345,6 @@ def test_headers_carry_the_attempt_and_the_tasks_own_policy() -> None:
 
 def test_the_next_publication_is_one_higher() -> None:
     assert build_waiting(dispatches=3).announced() == build_waiting(dispatches=4)
+    # The schema takes no higher one.
+    last = build_waiting(dispatches=DISPATCHES_MOST)
+    assert last.announced() == last

@@ -20,7 +20,7 @@ NOW_TEXT = "2026-01-02T12:00:00Z"
 REFUSAL = Refusal("PayloadTooLarge", "too large")
 
 PATCHES = [
-    pytest.param(patch_announcement(build_waiting(dispatches=2)), id="announcement"),
+    pytest.param(patch_announcement(build_waiting(dispatches=1)), id="announcement"),
     pytest.param(
         patch_dispatched(build_waiting(), ok=False, reason="QueueNotFound", message="m", now=NOW),
         id="held",
@@ -59,7 +59,7 @@ def test_a_patch_for_one_run_does_nothing_to_the_next(patch: JsonPatch) -> None:
 
 
 def test_a_patch_of_a_retried_task_tests_that_it_still_waits_to_be_retried() -> None:
-    patch = patch_announcement(build_waiting(phase="Retrying", attempt=3, dispatches=2))
+    patch = patch_announcement(build_waiting(phase="Retrying", attempt=3))
     assert patch[1] == {"op": "test", "path": "/status/phase", "value": "Retrying"}
     status = {"phase": "Retrying", "attempts": 2, "nextAttemptTime": NOW_TEXT, "dispatches": 1}
     announced = patched(patch, **status)
@@ -78,11 +78,11 @@ def test_a_patch_touches_nothing_but_status(patch: JsonPatch) -> None:
 
 
 def test_an_announcement_raises_dispatches_by_one_and_nothing_else() -> None:
-    status = patched(patch_announcement(build_waiting(dispatches=4)), dispatches=3)
+    status = patched(patch_announcement(build_waiting(dispatches=3)), dispatches=3)
     assert status == TaskStatus.model_validate(build_task(status={"dispatches": 4})["status"])
 
 
-@pytest.mark.parametrize("stored", [1, 3], ids=["somebody was slower", "somebody was quicker"])
+@pytest.mark.parametrize("stored", [2, 4], ids=["somebody was slower", "somebody was quicker"])
 def test_an_announcement_fails_when_dispatches_is_not_what_was_read(stored: int) -> None:
     with pytest.raises(ValueError, match="/status/dispatches"):
         patched(patch_announcement(build_waiting(dispatches=3)), dispatches=stored)
