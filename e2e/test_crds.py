@@ -131,6 +131,21 @@ LONG = "a" * 41
             "must be between '100ms' and '24h', not '25h'",
             id="duration too long",
         ),
+        *(
+            pytest.param(
+                {field: text},
+                field,
+                f"must be between {bounds}, not '{text}'",
+                id=f"{field} longer than Go can hold: {text}",
+            )
+            for field, bounds in (
+                ("spec.timeout", "'100ms' and '24h'"),
+                ("spec.history.failed", "'0s' and '8760h'"),
+                ("spec.deadLetter.ttl", "'1s' and '1176h'"),
+                ("spec.retry.backoff.max", "'100ms' and '168h'"),
+            )
+            for text in ("999999999999999999h", "2562048h", "0.5s99999999999999999999ms")
+        ),
         pytest.param(
             {"spec.workers.replicas": -1},
             "spec.workers.replicas",

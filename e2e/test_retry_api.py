@@ -65,8 +65,14 @@ AGAIN = {**RUNNING, "attempts": 3, "worker": OTHER, "nextAttemptTime": None}
         pytest.param(
             {"backoff": {"initial": "1h"}},
             "backoff",
-            "max must be at least initial, '1h', not '10m'",
+            "max must be at least initial, '1h', not '10m', which is its default: set max too",
             id="the default of max below initial",
+        ),
+        pytest.param(
+            {"backoff": {"max": "500ms"}},
+            "backoff",
+            "max must be at least initial, which is '1s' by default, not '500ms'",
+            id="max below the default of initial",
         ),
         pytest.param(
             {"backoff": {"max": "169h"}},

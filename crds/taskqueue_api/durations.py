@@ -9,6 +9,15 @@ _PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)")
 PATTERN = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"
 """What both Go's time.ParseDuration and this module accept; also valid RE2, for CEL."""
 
+_NUMBERS = (
+    rf"[0-9]{{1,{digits}}}(\.[0-9]+)?{unit}"
+    for unit, digits in {"ms": 12, "s": 9, "m": 7, "h": 5}.items()
+)
+HOLDABLE = f"^(0*({'|'.join(_NUMBERS)}))+$"
+"""Those that Go can hold, up to 292 years; of others CEL says that their type cannot be converted.
+A number has few enough digits that 32 characters, which is what fields take, are 102 years at
+most; one that has more is longer than any field allows."""
+
 _WHOLE = re.compile(PATTERN)
 
 

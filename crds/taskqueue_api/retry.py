@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
-from taskqueue_api.durations import PATTERN
+from taskqueue_api.durations import HOLDABLE
 from taskqueue_api.retries import (
     ATTEMPTS_MOST,
     FACTOR_DEFAULT,
@@ -20,6 +20,15 @@ from taskqueue_api.schema import Model, Rule, duration_rules, rules
 
 _INITIAL = f"(has(self.initial) ? self.initial : '{INITIAL_DEFAULT}')"
 _MAX = f"(has(self.max) ? self.max : '{MAX_DEFAULT}')"
+# Of a default its author knows nothing.
+_SAID_INITIAL = (
+    '(has(self.initial) ? "\'" + self.initial + "\'" : '
+    f"\"which is '{INITIAL_DEFAULT}' by default\")"
+)
+_SAID_MAX = (
+    '(has(self.max) ? "\'" + self.max + "\'" : '
+    f"\"'{MAX_DEFAULT}', which is its default: set max too\")"
+)
 
 
 def _only_for(kinds: str, *fields: str) -> Rule:
@@ -45,10 +54,11 @@ class Backoff(Model):
             _only_for("Exponential Random", "max"),
             _only_for("Fixed Exponential", "jitter"),
             Rule(
-                f"!(self.type in ['Exponential', 'Random']) || !{_MAX}.matches(r'{PATTERN}') || "
-                f"!{_INITIAL}.matches(r'{PATTERN}') || duration({_MAX}) >= duration({_INITIAL})",
-                f'"max must be at least initial, \'" + {_INITIAL} + "\', not \'" + {_MAX} + "\'"',
+                f"!(self.type in ['Exponential', 'Random']) || !{_MAX}.matches(r'{HOLDABLE}') || "
+                f"!{_INITIAL}.matches(r'{HOLDABLE}') || duration({_MAX}) >= duration({_INITIAL})",
+                f'"max must be at least initial, " + {_SAID_INITIAL} + ", not " + {_SAID_MAX}',
                 shows_value=True,
+                fallback="max must be at least initial",
             ),
         )
     )

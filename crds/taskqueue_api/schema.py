@@ -10,7 +10,8 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from pydantic.alias_generators import to_camel
 
-from taskqueue_api.durations import PATTERN
+from taskqueue_api import moments
+from taskqueue_api.durations import HOLDABLE, PATTERN
 
 
 class Model(BaseModel):
@@ -72,8 +73,8 @@ def duration_rules(minimum: str, maximum: str) -> dict[str, Any]:
     return rules(
         Rule(valid, _DURATION_MESSAGE, shows_value=True),
         Rule(
-            f"!{valid} || (duration(self) >= duration('{minimum}') && "
-            f"duration(self) <= duration('{maximum}'))",
+            f"!{valid} || (self.matches(r'{HOLDABLE}') && "
+            f"duration(self) >= duration('{minimum}') && duration(self) <= duration('{maximum}'))",
             f"\"must be between '{minimum}' and '{maximum}', not '\" + self + \"'\"",
             shows_value=True,
         ),
@@ -118,22 +119,16 @@ JsonValue = Annotated[Any, WithJsonSchema({"x-kubernetes-preserve-unknown-fields
 
 Moment = Annotated[
     str,
-    WithJsonSchema(
-        {
-            "type": "string",
-            "format": "date-time",
-            "maxLength": 40,
-            # Go takes an offset of 24 hours, Python does not.
-            "pattern": "([Zz]|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$",
-            # What lies beyond cannot be meant, and the libraries that read it differ there.
-            **rules(
-                Rule(
-                    "self > timestamp('2000-01-01T00:00:00Z') && "
-                    "self < timestamp('2200-01-01T00:00:00Z')",
-                    "must be a time between the years 2000 and 2200",
-                )
-            ),
-        }
+    Field(
+        max_length=40,
+        json_schema_extra=rules(
+            Rule(
+                f"self.matches(r'{moments.PATTERN}')",
+                '"must be a time with its zone, between the years 2000 and 2200, such as '
+                "'2026-12-01T06:00:00Z' or '2026-12-01T06:00:00+01:00', not '\" + self + \"'\"",
+                shows_value=True,
+            )
+        ),
     ),
 ]
-"""A time as RFC 3339 writes it, with its zone; the API server checks that."""
+"""A time as RFC 3339 writes it, with its zone."""

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
+from taskqueue_api import moments
 from taskqueue_api.conditions import Conditions
 from taskqueue_api.history import Ttl
 from taskqueue_api.names import NOT_BEFORE_MAX, TASKS_PRIORITY_DEFAULT
@@ -131,8 +132,12 @@ class TaskSpec(Model):
                 "be revived, create another Task instead",
             ),
             Rule(
-                "!has(self.notBefore) || !has(self.deadline) || self.notBefore < self.deadline",
-                "deadline must be later than notBefore",
+                f"!has(self.notBefore) || !self.notBefore.matches(r'{moments.PATTERN}') || "
+                f"!has(self.deadline) || !self.deadline.matches(r'{moments.PATTERN}') || "
+                "timestamp(self.notBefore) < timestamp(self.deadline)",
+                '"deadline must be later than notBefore, \'" + self.notBefore + "\', not \'" + '
+                'self.deadline + "\'"',
+                shows_value=True,
             ),
         )
     )

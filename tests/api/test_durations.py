@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskqueue_api.durations import PATTERN, format_duration, parse_duration
+from taskqueue_api.durations import HOLDABLE, PATTERN, format_duration, parse_duration
 
 MILLISECONDS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000}
+
+GO_LONGEST = timedelta(microseconds=2**63 // 1000)
 
 part = st.tuples(
     st.integers(0, 999), st.none() | st.integers(0, 999), st.sampled_from(sorted(MILLISECONDS))
@@ -83,6 +85,34 @@ def test_the_pattern_of_the_schema_decides_what_is_a_duration(text: str) -> None
     else:
         with pytest.raises(ValueError, match="must be a duration"):
             parse_duration(text)
+
+
+@given(st.from_regex(PATTERN, fullmatch=True).map(str.strip).filter(lambda text: len(text) <= 32))
+def test_what_is_more_than_go_can_hold_is_more_than_any_field_allows(text: str) -> None:
+    if re.fullmatch(HOLDABLE, text):
+        assert parse_duration(text) < GO_LONGEST
+    else:
+        assert is_longer_than_any_field_allows(text)
+
+
+def is_longer_than_any_field_allows(text: str) -> bool:
+    try:
+        return parse_duration(text) > timedelta(days=366)
+    except ValueError:
+        return True
+
+
+@pytest.mark.parametrize(
+    "text", ["99999h99999h99999h99999h99999h", "9999999m9999999m9999999m9999999m", "999999999s" * 3]
+)
+def test_the_longest_that_are_let_through_can_be_held(text: str) -> None:
+    assert re.fullmatch(HOLDABLE, text)
+    assert parse_duration(text) < GO_LONGEST
+
+
+@pytest.mark.parametrize("text", ["8760h", "525600m", "31536000s", "31536000000ms", "000024h"])
+def test_what_a_field_may_allow_can_be_written_in_any_unit(text: str) -> None:
+    assert re.fullmatch(HOLDABLE, text)
 
 
 @pytest.mark.parametrize(
