@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from taskqueue_api.conditions import MESSAGE_MAX, Condition, ConditionStatus
+from taskqueue_operator.domain.last_words import last_words
 
 READY = "Ready"
 BROKER_READY = "BrokerReady"
@@ -121,7 +122,7 @@ def _container_message(container: Mapping[str, Any], waiting: Mapping[str, Any])
     """Return a container's last words: they say more than that it is started again."""
     last = container.get("lastState", {}).get("terminated") or {}
     message = str(last.get("message") or waiting.get("message") or waiting.get("reason", ""))
-    return message.strip()[-_POD_MESSAGE_MAX:]
+    return last_words(message, _POD_MESSAGE_MAX)
 
 
 def build_conditions(

@@ -72,9 +72,14 @@ UNSCHEDULABLE: dict[str, Any] = {
             id="the last words say more than the back-off",
         ),
         pytest.param(
-            waiting("CrashLoopBackOff", "back-off 10s", "x" * 500 + "end"),
-            ("CrashLoopBackOff", f"pod 'tq-emails-a': {'x' * 397}end"),
-            id="long last words: their end",
+            waiting("CrashLoopBackOff", "back-off 10s", "no " * 200),
+            ("CrashLoopBackOff", f"pod 'tq-emails-a': {'no ' * 132}no…"),
+            id="long last words: as many as fit",
+        ),
+        pytest.param(
+            waiting("CrashLoopBackOff", "", '{"level": "ERROR", "message": "cannot go on"}\n'),
+            ("CrashLoopBackOff", "pod 'tq-emails-a': cannot go on"),
+            id="last words in JSON",
         ),
         pytest.param(
             waiting("CreateContainerConfigError"),
