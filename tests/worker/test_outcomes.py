@@ -1,5 +1,6 @@
 """What can be a result, and what is said when it cannot."""
 
+import json
 import math
 from datetime import date
 from typing import Any
@@ -104,6 +105,44 @@ def test_output_that_is_not_json_is_quoted(output: bytes) -> None:
     assert outcome.type == "ResultNotJson"
     assert outcome.message.startswith("what it said must be JSON or empty, but it is not ")
     assert len(outcome.message) < 400
+
+
+BEYOND = [b"1e400", b"-1E+309", b"1" + b"0" * 309, b"9" * 5000, b"1" * 250 + b"e99", b"1.5e0400"]
+"""Numbers that a float of 64 bits cannot hold."""
+
+
+@pytest.mark.parametrize("number", BEYOND, ids=lambda number: number[:10].decode())
+def test_a_number_that_others_take_for_infinity_is_named_in_words(number: bytes) -> None:
+    outcome = decode_output(b'{"a": [%s]}' % number)
+    assert isinstance(outcome, Failure)
+    assert (outcome.type, outcome.permanent) == ("ResultNotJson", True)
+    assert outcome.message.startswith(
+        "standard output must be JSON or empty, but it has a number beyond 1.8e308, which can be "
+        "kept as a string only: {"
+    )
+
+
+def test_a_payload_may_have_them_but_for_what_python_cannot_read() -> None:
+    assert parse_json(b"[1e400]") == [math.inf]
+    assert parse_json(b"9" * 4300) == 10**4300 - 1
+    with pytest.raises(ValueError, match=r"^it has a whole number of more than 4300 digits$"):
+        parse_json(b"9" * 4301)
+
+
+@pytest.mark.parametrize("kept", [False, True])
+@pytest.mark.parametrize(
+    "text", ["1.7e308", "1" + "0" * 308, "1e-400", '"1e400"', f'"{"9" * 5000}"', "9007199254740993"]
+)
+def test_any_other_number_is_read(text: str, *, kept: bool) -> None:
+    assert parse_json(text.encode(), kept=kept) == json.loads(text)
+
+
+def test_a_result_of_python_may_have_no_such_number_either() -> None:
+    outcome = encode_result({"key": 10**400})
+    assert isinstance(outcome, Failure)
+    assert outcome.type == "ResultNotJson"
+    assert "the handler's result cannot be kept: it has a number beyond 1.8e308" in outcome.message
+    assert encode_result("9" * 400) == Success(b'"%s"' % (b"9" * 400))
 
 
 @pytest.mark.parametrize(

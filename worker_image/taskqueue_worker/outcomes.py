@@ -1,6 +1,9 @@
 """What comes of a run: a result, or an error type with a message."""
 
 import json
+import math
+import re
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +27,11 @@ _CONTROLS = {
     for code in (*range(0x20), *range(0x7F, 0xA0))
     if code not in _KEPT_CONTROLS
 }
+
+
+_MAYBE_BEYOND = re.compile("[0-9]{200}|[eE][+-]?[0-9]{3}")
+"""What a number that a 64-bit float cannot hold has in it; its digits times its power of ten are at
+least 1e308. Of whole numbers Python reads 4300 digits."""
 
 
 class TooDeepError(ValueError):
@@ -115,12 +123,15 @@ def encode_result(result: Any) -> Outcome:
     except (TypeError, ValueError, RecursionError) as error:
         return final("ResultNotJson", f"the handler's result cannot be JSON: {error}")
     outcome = check_size(encoded)
-    # Counted first, because reading what was just written would cost every result.
-    if isinstance(outcome, Success) and encoded.count(b"[") + encoded.count(b"{") > NESTING_MAX:
+    # Looked for first, because reading what was just written would cost every result.
+    deep = encoded.count(b"[") + encoded.count(b"{") > NESTING_MAX
+    if isinstance(outcome, Success) and (deep or _MAYBE_BEYOND.search(text)):
         try:
-            parse_json(encoded)
+            parse_json(encoded, kept=True)
         except TooDeepError as error:
             return final("ResultTooDeep", f"the handler's result cannot be kept: {error}")
+        except ValueError as error:
+            return final("ResultNotJson", f"the handler's result cannot be kept: {error}")
     return outcome
 
 
@@ -140,7 +151,7 @@ def decode_output(output: bytes, what: str = "standard output") -> Outcome:
     if not text:
         return Success(None)
     try:
-        value = parse_json(text)
+        value = parse_json(text, kept=True)
     except TooDeepError as error:
         return final("ResultTooDeep", f"{what} cannot be kept as result: {error}")
     except ValueError as error:
@@ -160,13 +171,22 @@ def check_size(encoded: bytes) -> Outcome:
     return Success(encoded)
 
 
-def parse_json(data: bytes) -> Any:
+def parse_json(data: bytes, *, kept: bool = False) -> Any:
     """Return the value of strict JSON in UTF-8: no NaN, no Infinity, not nested too deeply.
 
-    Raises ValueError.
+    kept: whether it is for the API server, which refuses numbers beyond a float's. Raises
+    ValueError.
     """
     try:
-        value = json.loads(data.decode("utf-8"), parse_constant=_refuse_constant)
+        text = data.decode("utf-8")
+        # Called for each number, these are slow; hardly any text needs them.
+        careful = _MAYBE_BEYOND.search(text) is not None
+        value = json.loads(
+            text,
+            parse_constant=_refuse_constant,
+            parse_int=(_keep_int if kept else _read_int) if careful else None,
+            parse_float=_keep_float if kept and careful else None,
+        )
     except UnicodeDecodeError as error:
         raise ValueError(f"it is not UTF-8: {error}") from error
     except json.JSONDecodeError as error:
@@ -175,6 +195,26 @@ def parse_json(data: bytes) -> Any:
         raise TooDeepError from error
     if is_too_deep(value):
         raise TooDeepError
+    return value
+
+
+def _read_int(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError as error:
+        digits = sys.get_int_max_str_digits()
+        raise ValueError(f"it has a whole number of more than {digits} digits") from error
+
+
+def _keep_int(text: str) -> int:
+    _keep_float(text)
+    return int(text)
+
+
+def _keep_float(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError("it has a number beyond 1.8e308, which can be kept as a string only")
     return value
 
 
