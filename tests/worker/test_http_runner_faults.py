@@ -19,8 +19,7 @@ async def test_nobody_listens() -> None:
         port = bound.getsockname()[1]
         error = await error_of(f"http://127.0.0.1:{port}/?key=secret")
     assert (error.type, error.permanent, error.after) == ("ConnectionFailed", False, None)
-    assert f"127.0.0.1:{port}" in error.message
-    assert "secret" not in error.message
+    assert error.message == (f"no answer: cannot connect to 127.0.0.1:{port}: Connection refused")
 
 
 async def test_the_name_of_the_host_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -30,9 +29,9 @@ async def test_the_name_of_the_host_is_not_known(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
     error = await error_of("http://mailer.shop.svc/?key=secret")
     assert (error.type, error.permanent) == ("ConnectionFailed", False)
-    assert "mailer.shop.svc" in error.message
-    assert "Name or service not known" in error.message
-    assert "secret" not in error.message
+    assert error.message == (
+        "no answer: cannot connect to mailer.shop.svc:80: Name or service not known"
+    )
 
 
 async def test_the_host_is_no_address() -> None:

@@ -18,7 +18,8 @@ from taskqueue_worker.http_answers import (
     is_success,
     judge_answer,
 )
-from taskqueue_worker.outcomes import QUOTED_MAX, Failure, Outcome, bounded, failure
+from taskqueue_worker.http_faults import explain_fault
+from taskqueue_worker.outcomes import Outcome
 from taskqueue_worker.runners import Job, describe_job, timed_out
 
 IDEMPOTENCY_HEADER = "Idempotency-Key"
@@ -79,7 +80,7 @@ class HttpRunner:
         except TimeoutError:
             return timed_out(job)
         except (aiohttp.ClientError, OSError) as error:
-            return _explain(error, self._url.host)
+            return explain_fault(error, self._url.host)
         return judge_answer(answer, self._now())
 
     async def _ask(self, job: Job) -> Answer:
@@ -130,12 +131,3 @@ async def _read(content: aiohttp.StreamReader, limit: int, body: bytearray) -> N
         body += chunk
         if len(body) > limit:
             return
-
-
-def _explain(error: aiohttp.ClientError | OSError, host: str | None) -> Failure:
-    """Return the failure of an attempt that got no answer. Never with the query of the address."""
-    if isinstance(error, aiohttp.ClientResponseError):
-        shown = bounded(" ".join(error.message.split()), QUOTED_MAX)
-        return failure("AnswerNotHttp", f"the answer is not HTTP: {shown}")
-    words = f"{host} {error.description}" if isinstance(error, aiohttp.InvalidURL) else str(error)
-    return failure("ConnectionFailed", f"no answer: {words or type(error).__name__}")
