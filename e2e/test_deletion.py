@@ -54,7 +54,7 @@ def test_deletion_policy(space: Space) -> None:
     assert not broker_users(space)
     (event,) = space.events("QueueKept")
     assert event["involvedObject"]["name"] == "if-empty"
-    assert f"queue '{space.work_queue('if-empty')}' holds 1 messages" in event["message"]
+    assert f"queue '{space.work_queue('if-empty')}' holds 1 message, so" in event["message"]
     # What was kept is found again.
     space.apply(space.scenario_queue("retain", deletionPolicy="Delete"))
     space.wait_task("waits-retain", "Succeeded")

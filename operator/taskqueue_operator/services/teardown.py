@@ -21,6 +21,7 @@ from taskqueue_operator.cluster.client import ClusterClient
 from taskqueue_operator.domain.broker_address import BrokerAddress
 from taskqueue_operator.domain.dispatching import QueueKey
 from taskqueue_operator.domain.draining import decide_drain, describe_drain
+from taskqueue_operator.domain.kept_queues import describe_kept
 from taskqueue_operator.errors import (
     ClusterError,
     ConfigurationError,
@@ -243,10 +244,7 @@ class Teardown:
                     raise NotYetError(f"{state.consumers} workers still consume from '{queue}'")
                 ready = state.ready or await self._count_for_certain(queue, link.address)
                 if ready or state.consumers:
-                    kept.append(
-                        f"queue '{queue}' holds {ready} messages and "
-                        f"{state.consumers} consumers, so it was kept in RabbitMQ"
-                    )
+                    kept.append(describe_kept(queue, ready, state.consumers))
                     continue
             async with await link.open_channel() as channel:
                 await channel.delete_queue(queue)

@@ -150,7 +150,7 @@ async def test_the_policy_decides_about_queues(
 async def test_a_kept_queue_is_named_with_what_it_holds(world: World) -> None:
     world.rabbit.ready = {WORK: 5}
     await world.run()
-    assert "queue 'tq.shop.emails' holds 5 messages" in world.cluster.events[0][2]
+    assert "queue 'tq.shop.emails' holds 5 messages, so it was kept" in world.cluster.events[0][2]
 
 
 async def test_workers_are_stopped_and_nothing_more_is_published(world: World) -> None:
