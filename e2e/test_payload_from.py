@@ -11,11 +11,9 @@ import pytest
 from e2e.api import Object
 from e2e.conftest import MakeSpace
 from e2e.faults.test_api_server import of_this_machine
-from e2e.kubectl import CommandError, Kubectl
+from e2e.kubectl import Kubectl
 from e2e.manifests import (
-    ABSENT,
     config_map,
-    edited,
     http_workers,
     mounted_template,
     secret,
@@ -23,12 +21,9 @@ from e2e.manifests import (
     taskqueue,
 )
 from e2e.node import node
-from e2e.refusals import Refusal, refusal
 from e2e.space import Space, condition_of, count_runs, error_of
 from e2e.system import name_of
 from e2e.test_rerun import letters_of, rerun, wait_run
-
-__all__ = ["refusal"]
 
 PYTHON, PROGRAM, SERVER, CAREFUL = "python", "program", "server", "careful"
 PIN = f"pin-{uuid.uuid4().hex}"
@@ -293,88 +288,6 @@ def test_workers_may_get_what_is_listed_and_no_other(shared: Space) -> None:
 def may(kubectl: Kubectl, user: str, verb: str, what: str) -> bool:
     """Ask the API server whether a user may do something with what is named."""
     return kubectl.is_successful("auth", "can-i", verb, what, f"--as={user}")
-
-
-# What the API server takes
-
-
-GOOD = task("good", "emails", payloadFrom=in_secret("cards"))
-
-
-@pytest.mark.parametrize(
-    ("changes", "must"),
-    [
-        pytest.param(
-            {"spec.payload": {"a": 1}},
-            "spec.payload and spec.payloadFrom must not both be set: a Task has one payload",
-            id="two payloads",
-        ),
-        pytest.param(
-            {"spec.payloadFrom.configMapKeyRef": {"name": "orders", "key": "a"}},
-            "exactly one of configMapKeyRef and secretKeyRef must be set",
-            id="two places",
-        ),
-        pytest.param(
-            {"spec.payloadFrom": {}},
-            "exactly one of configMapKeyRef and secretKeyRef must be set",
-            id="no place",
-        ),
-        pytest.param({"spec.payloadFrom.secretKeyRef.key": ABSENT}, "Required value", id="no key"),
-        pytest.param(
-            {"spec.payloadFrom.secretKeyRef.key": "a/b"},
-            "must be a key of a ConfigMap or Secret: letters, digits, '-', '_' and '.', not 'a/b'",
-            id="no possible key",
-        ),
-        pytest.param(
-            {"spec.payloadFrom.secretKeyRef.name": "Cards"},
-            "must be the name of a Kubernetes object",
-            id="no possible name",
-        ),
-        pytest.param(
-            {"spec.payloadFrom.secretKeyRef.namespace": "default"},
-            "unknown field",
-            id="another namespace",
-        ),
-    ],
-)
-def test_a_wrong_reference_is_refused(refusal: Refusal, changes: dict[str, Any], must: str) -> None:
-    said = refusal(edited(GOOD, changes))
-    assert "spec.payloadFrom" in said
-    assert must in said
-
-
-@pytest.mark.parametrize(
-    ("secrets", "must"),
-    [
-        pytest.param(["*"], "must be the name of a Kubernetes object", id="all of them"),
-        pytest.param(["a", "a"], "Duplicate value", id="named twice"),
-        pytest.param([f"s{n}" for n in range(65)], "must have at most 64 items", id="too many"),
-    ],
-)
-def test_a_wrong_list_is_refused(refusal: Refusal, secrets: list[str], must: str) -> None:
-    said = refusal(taskqueue("good", {"payloadSources": {"secrets": secrets}}))
-    assert "spec.workers.payloadSources.secrets" in said
-    assert must in said
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        pytest.param({"spec.payloadFrom.secretKeyRef.key": "amex"}, id="another key"),
-        pytest.param({"spec.payloadFrom": in_config("cards", "visa")}, id="another kind"),
-        pytest.param({"spec.payloadFrom": ABSENT}, id="taken away"),
-        pytest.param({"spec.payload": {"a": 1}}, id="a payload added"),
-        pytest.param(
-            {"spec.payloadFrom": in_secret("others"), "spec.ttlAfterFinished": "1h"},
-            id="another name beside what may change",
-        ),
-    ],
-)
-def test_a_reference_cannot_be_changed(kubectl: Kubectl, changes: dict[str, Any]) -> None:
-    document = edited(GOOD, {"metadata.name": "fixed"})
-    kubectl.apply([document])
-    with pytest.raises(CommandError, match="must not be changed, but for cancel"):
-        kubectl.apply([edited(document, changes)])
 
 
 # While the API server is away

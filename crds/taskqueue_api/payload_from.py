@@ -4,8 +4,9 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field
 
+from taskqueue_api.names import broker_secret
 from taskqueue_api.payload_source import KEY_PATTERN
-from taskqueue_api.schema import Model, Name, Rule, rules
+from taskqueue_api.schema import NAME_MAX, NAME_RULE, Model, Name, Rule, rules
 
 SOURCES_MAX = 64
 
@@ -25,7 +26,13 @@ class PayloadKeyRef(Model):
                     "\"must be a key of a ConfigMap or Secret: letters, digits, '-', '_' and "
                     "'.', not '\" + self + \"'\"",
                     shows_value=True,
-                )
+                ),
+                Rule(
+                    "self != '.' && !self.startsWith('..')",
+                    "\"must not be '.', nor begin with '..', as no key of a ConfigMap or Secret "
+                    'does: \'" + self + "\'"',
+                    shows_value=True,
+                ),
             ),
         ),
     ] = Field(description="Key in it, whose text is JSON.")
@@ -49,14 +56,33 @@ class PayloadFrom(Model):
     )
 
 
-# A set: a name that is listed twice is refused.
-_Names = Annotated[
-    list[Name], Field(max_length=SOURCES_MAX, json_schema_extra={"x-kubernetes-list-type": "set"})
+# Of every TaskQueue: the name of the one at hand is not seen here, and would not be enough.
+_SecretName = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=NAME_MAX,
+        json_schema_extra=rules(
+            NAME_RULE,
+            Rule(
+                f"!self.matches('^{broker_secret('.+')}$')",
+                f"must not be '{broker_secret('NAME')}', in which the operator keeps what the "
+                "workers of a TaskQueue log in to RabbitMQ with",
+            ),
+        ),
+    ),
 ]
+
+# A set: a name that is listed twice is refused.
+_SET = Field(max_length=SOURCES_MAX, json_schema_extra={"x-kubernetes-list-type": "set"})
 
 
 class PayloadSourcesSpec(Model):
     """ConfigMaps and Secrets that Tasks of a queue may name in `payloadFrom`."""
 
-    config_maps: _Names | None = Field(default=None, description="Names of ConfigMaps.")
-    secrets: _Names | None = Field(default=None, description="Names of Secrets.")
+    config_maps: Annotated[list[Name], _SET] | None = Field(
+        default=None, description="Names of ConfigMaps."
+    )
+    secrets: Annotated[list[_SecretName], _SET] | None = Field(
+        default=None, description="Names of Secrets."
+    )

@@ -84,21 +84,14 @@ def duration_rules(minimum: str, maximum: str) -> dict[str, Any]:
 DNS_LABEL = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 
 Text = Annotated[str, Field(max_length=1024)]
-Name = Annotated[
-    str,
-    Field(
-        min_length=1,
-        max_length=253,
-        json_schema_extra=rules(
-            Rule(
-                "self.matches('^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$')",
-                "\"must be the name of a Kubernetes object: lower case letters, digits, '-' and "
-                "'.', not '\" + self + \"'\"",
-                shows_value=True,
-            )
-        ),
-    ),
-]
+NAME_MAX = 253
+NAME_RULE = Rule(
+    "self.matches('^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$')",
+    "\"must be the name of a Kubernetes object: lower case letters, digits, '-' and '.', not '\" "
+    '+ self + "\'"',
+    shows_value=True,
+)
+Name = Annotated[str, Field(min_length=1, max_length=NAME_MAX, json_schema_extra=rules(NAME_RULE))]
 QueueRef = Annotated[
     str,
     Field(

@@ -7,6 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from taskqueue_api.crd import structural_schema
+from taskqueue_api.names import TASKQUEUE_NAME_MAX, broker_secret
+from taskqueue_api.payload_from import PayloadSourcesSpec
 from taskqueue_api.payload_source import (
     KEY_PATTERN,
     PayloadSource,
@@ -76,3 +79,17 @@ def test_any_other_text_is_refused(text: str) -> None:
 @given(keys)
 def test_the_schema_takes_the_keys_that_a_message_can_carry(key: str) -> None:
     assert re.search(KEY_PATTERN, key)
+
+
+def test_what_workers_log_in_with_is_no_payload() -> None:
+    listed = structural_schema(PayloadSourcesSpec)["properties"]["secrets"]["items"]
+    (rule,) = [
+        rule["rule"]
+        for rule in listed["x-kubernetes-validations"]
+        if rule["rule"].startswith("!self.matches")
+    ]
+    pattern = rule.removeprefix("!self.matches('").removesuffix("')")
+    for taskqueue in ("a", "emails", "x" * TASKQUEUE_NAME_MAX):
+        assert re.search(pattern, broker_secret(taskqueue))
+    for name in ("cards", "tq-broker", "tq-emails-brokers", "my-tq-emails-broker"):
+        assert not re.search(pattern, name)
