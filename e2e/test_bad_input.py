@@ -159,6 +159,7 @@ PAYLOADS = [
     pytest.param({"payload": 0}, id="zero"),
     pytest.param({"payload": False}, id="false"),
     pytest.param({"payload": [1, 2.5, None, {"a": {"b": [{}]}}]}, id="nested"),
+    pytest.param({"payload": [2**53 + 1, 2**63 - 1, -(2**63)]}, id="whole numbers of 64 bits"),
     pytest.param({"payload": None}, id="null"),
     pytest.param({}, id="none"),
 ]
