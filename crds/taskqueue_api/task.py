@@ -20,11 +20,10 @@ from taskqueue_api.schema import (
     duration_rules,
     rules,
 )
+from taskqueue_api.status_rules import DEADLINE_EXCEEDED, FINISHED, STATUS_RULES
 
 Phase = Literal["Pending", "Running", "Retrying", "Succeeded", "Failed", "Cancelled"]
 FINISHED_PHASES: tuple[Phase, ...] = ("Succeeded", "Failed", "Cancelled")
-DEADLINE_EXCEEDED = "DeadlineExceeded"
-"""Error type of a Task that was not started in time."""
 
 PAYLOAD_MAX_BYTES = 32 * 1024
 RESULT_MAX_BYTES = 8 * 1024
@@ -48,38 +47,7 @@ NEW_STATUS: dict[str, Any] = {
 }
 """The status of a new Task; but for `run`, also of one that is started all over."""
 
-_FINISHED = "['Succeeded', 'Failed', 'Cancelled']"
-
-# Not `self.?worker.?instance`: the API server cannot bound the cost of comparing optionals.
-_SAME_INSTANCE = (
-    "(has(self.worker) ? self.worker.instance : '') == "
-    "(has(oldSelf.worker) ? oldSelf.worker.instance : '')"
-)
-
-
-# A finished Task starts all over; the rules of the whole Task ask for `spec.rerun` then.
-_RERUN = f"(oldSelf.phase in {_FINISHED} && self.phase == 'Pending' && self.run > oldSelf.run)"
-
-_AS_NEW = " && ".join(
-    [
-        "self.attempts == 0",
-        "self.dispatches == 1",
-        *(
-            f"!has(self.{field})"
-            for field in ("worker", "startTime", "completionTime", "duration", "progress")
-        ),
-        "has(self.conditions)",
-        "!self.conditions.exists(c, c.type in ['Finished', 'Stalled'])",
-    ]
-)
-
 _CANCELLED = "(has({0}.cancel) && {0}.cancel)"
-
-
-def _shows(condition: str, status: str) -> str:
-    """Return the CEL expression that a status has a condition, and how it stands."""
-    is_it = f"c.type == '{condition}' && c.status == '{status}'"
-    return f"(has(self.conditions) && self.conditions.exists(c, {is_it}))"
 
 
 def _same(field: str) -> str:
@@ -255,98 +223,7 @@ class TaskProgress(Model):
 class TaskStatus(Model):
     """What has become of it. Written by the worker that runs it, and by the operator."""
 
-    model_config = ConfigDict(
-        json_schema_extra=rules(
-            Rule(
-                f"!(oldSelf.phase in {_FINISHED}) || self == oldSelf || {_RERUN}",
-                "must not be changed: the Task is finished, and only spec.rerun starts it again",
-            ),
-            Rule(
-                f"oldSelf.phase == 'Pending' || self.phase != 'Pending' || {_RERUN}",
-                "phase must not go back to 'Pending'",
-            ),
-            Rule(
-                f"self.run == oldSelf.run || {_RERUN}",
-                "run must not be changed, but to start a finished Task again",
-            ),
-            # Of `result` nothing can be said: the schema does not describe it.
-            Rule(
-                f"self.run == oldSelf.run || ({_AS_NEW})",
-                "nothing of the last run must be left when run is raised",
-            ),
-            Rule(
-                "self.dispatches >= oldSelf.dispatches || self.run > oldSelf.run",
-                "dispatches must not go down",
-            ),
-            Rule(
-                "self.attempts >= oldSelf.attempts || self.run > oldSelf.run",
-                "attempts must not go down",
-            ),
-            Rule(
-                "self.phase != 'Running' || (has(self.worker) && self.attempts >= 1)",
-                "worker and attempts of at least 1 must be set while phase is 'Running'",
-            ),
-            Rule(
-                "!(oldSelf.phase == 'Running' && self.phase == 'Running') || "
-                f"{_SAME_INSTANCE} || self.attempts > oldSelf.attempts",
-                "another worker must raise attempts to take over a running Task",
-            ),
-            Rule(
-                "oldSelf.phase != 'Running' || self.phase == 'Running' || "
-                f"(self.attempts == oldSelf.attempts && {_SAME_INSTANCE}) || "
-                "self.phase == 'Cancelled' || "
-                "(self.phase == 'Failed' && has(self.error) && self.error.type == 'WorkerLost')",
-                "the outcome must come from the worker and attempt that are running",
-            ),
-            Rule(
-                f"!(self.phase in {_FINISHED}) || has(self.completionTime)",
-                "completionTime must be set when the Task is finished",
-            ),
-            # `kubectl wait` looks at the conditions alone.
-            Rule(
-                f"(self.phase in {_FINISHED}) == {_shows('Finished', 'True')}",
-                "condition Finished must be 'True' when the Task is finished, and only then",
-            ),
-            Rule(
-                f"(self.phase == 'Succeeded') == {_shows('Succeeded', 'True')}",
-                "condition Succeeded must be 'True' when phase is 'Succeeded', and only then",
-            ),
-            Rule(
-                f"(self.phase in ['Failed', 'Cancelled']) == {_shows('Succeeded', 'False')}",
-                "condition Succeeded must be 'False' when phase is 'Failed' or 'Cancelled', and "
-                "only then",
-            ),
-            Rule(
-                "!(self.phase in ['Failed', 'Retrying']) || has(self.error)",
-                "error must be set when phase is 'Failed' or 'Retrying'",
-            ),
-            Rule(
-                "!(self.phase in ['Pending', 'Succeeded']) || !has(self.error)",
-                "error must not be set when phase is 'Pending' or 'Succeeded'",
-            ),
-            Rule(
-                "(self.phase == 'Retrying') == has(self.nextAttemptTime)",
-                "nextAttemptTime must be set when phase is 'Retrying', and only then",
-            ),
-            Rule(
-                "oldSelf.phase != 'Retrying' || self.attempts > oldSelf.attempts || "
-                "self.phase == 'Cancelled' || (self.phase == 'Failed' && has(self.error) && "
-                f"self.error.type == '{DEADLINE_EXCEEDED}') || "
-                "(self.phase == 'Retrying' && has(self.nextAttemptTime) && "
-                "has(oldSelf.nextAttemptTime) && self.nextAttemptTime == oldSelf.nextAttemptTime)",
-                "attempts must go up to end the wait for the next attempt, or to change it",
-            ),
-            Rule(
-                f"self.phase != 'Retrying' || (self.attempts >= 1 && "
-                f"self.attempts < {ATTEMPTS_MOST})",
-                f"attempts must be from 1 to {ATTEMPTS_MOST - 1} when phase is 'Retrying'",
-            ),
-            Rule(
-                "self.phase != 'Pending' || self.attempts == 0",
-                "attempts must be 0 when phase is 'Pending'",
-            ),
-        )
-    )
+    model_config = ConfigDict(json_schema_extra=rules(*STATUS_RULES))
 
     phase: Phase = Field(default="Pending", description="Where it stands, in a word.")
     run: Annotated[int, Field(ge=0, le=RERUN_MAX)] = Field(
@@ -408,7 +285,7 @@ class Task(Model):
             # A new Task has no status yet.
             Rule(
                 "(!has(self.status) && self.spec.rerun == 0) || (has(self.status) && "
-                f"(self.status.phase in {_FINISHED} || self.spec.rerun <= self.status.run))",
+                f"(self.status.phase in {FINISHED} || self.spec.rerun <= self.status.run))",
                 "rerun of an unfinished Task: spec.rerun must be 0 in a new Task, and is raised "
                 "when the Task has finished",
             ),

@@ -9,7 +9,8 @@ import pytest
 
 from taskqueue_api.messages import TaskUid
 from taskqueue_api.retries import ATTEMPTS_MOST
-from taskqueue_api.task import DEADLINE_EXCEEDED, DISPATCHES_MOST
+from taskqueue_api.status_rules import DEADLINE_EXCEEDED
+from taskqueue_api.task import DISPATCHES_MOST
 from taskqueue_operator.domain.dispatching import Refusal, read_task
 from taskqueue_operator.domain.rerunning import decide_rerun
 from taskqueue_operator.domain.task_status import (

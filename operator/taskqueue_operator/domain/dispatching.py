@@ -14,7 +14,8 @@ from taskqueue_api.names import NOT_BEFORE_MAX, TASKS_PRIORITY_DEFAULT
 from taskqueue_api.nesting import NESTING_MAX, is_too_deep
 from taskqueue_api.payload_source import PayloadSource, read_payload_from
 from taskqueue_api.retries import write_policy
-from taskqueue_api.task import DEADLINE_EXCEEDED, DISPATCHES_MOST, PAYLOAD_MAX_BYTES
+from taskqueue_api.status_rules import DEADLINE_EXCEEDED
+from taskqueue_api.task import DISPATCHES_MOST, PAYLOAD_MAX_BYTES
 
 WAITING_PHASES = ("Pending", "Retrying")
 
