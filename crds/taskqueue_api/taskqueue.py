@@ -11,6 +11,7 @@ from taskqueue_api.names import TASKQUEUE_NAME_MAX
 from taskqueue_api.payload_from import PayloadSourcesSpec
 from taskqueue_api.pod_template import WorkerTemplate
 from taskqueue_api.retry import RetrySpec
+from taskqueue_api.scaling import PODS_MOST, ScalingSpec, ScalingStatus
 from taskqueue_api.schema import DNS_LABEL, Model, Name, Rule, duration_rules, rules
 from taskqueue_api.urls import HTTP_URL, URL_MAX, URL_WITH_CREDENTIALS
 
@@ -161,8 +162,24 @@ class HandlersSpec(Model):
 class WorkersSpec(Model):
     """The pods that run the Tasks."""
 
-    replicas: Annotated[int, Field(ge=0, le=1000)] = Field(
-        default=1, description="How many worker pods."
+    # `replicas` has a default, since the scale subresource reads it, so nothing tells a 1 that is
+    # meant from one that was left out. `kubectl scale` is refused by the same rule.
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            Rule(
+                "!has(self.scaling) || self.replicas == 1",
+                "replicas must be 1 or left out beside scaling, which decides the number of pods",
+            )
+        )
+    )
+
+    replicas: Annotated[int, Field(ge=0, le=PODS_MOST)] = Field(
+        default=1, description="How many worker pods. Of no use beside `scaling`."
+    )
+    scaling: ScalingSpec | None = Field(
+        default=None,
+        description="How the number of worker pods follows the backlog. Default: it does not; "
+        "there are `replicas`.",
     )
     concurrency: Annotated[int, Field(ge=1, le=64)] = Field(
         default=1, description="Tasks that one pod runs at once."
@@ -207,6 +224,11 @@ class TaskQueueSpec(Model):
         "for its age. Needs the broker's management API.",
     )
     workers: WorkersSpec = Field(description="The pods that run the Tasks.")
+    paused: bool = Field(
+        default=False,
+        description="Let the workers finish what they run, and have none until this is false "
+        "again. Tasks are taken, and wait in the queue.",
+    )
     history: HistorySpec | None = Field(
         default=None,
         description="Which finished Tasks are deleted, and when. Default: none; they stay until "
@@ -239,6 +261,10 @@ class WorkerCounts(Model):
     desired: Count = Field(default=0, description="Wanted pods.")
     replicas: Count = Field(default=0, description="Pods that exist.")
     ready: Count = Field(default=0, description="Pods that consume.")
+    busy: Count | None = Field(
+        default=None,
+        description="Slots that run a Task, of `concurrency` in each pod; absent: not known yet.",
+    )
     selector: Annotated[str, Field(max_length=512)] = Field(
         default="", description="Label selector of the pods, for `kubectl scale` and the HPA."
     )
@@ -255,7 +281,17 @@ class TaskQueueStatus(Model):
         default=None,
         description="Messages in the dead-letter queue, as last counted; absent: not counted yet.",
     )
+    backlog: Count | None = Field(
+        default=None,
+        description="What the workers have to do now, and what scaling goes by: the Tasks that "
+        "are due, waiting or running, or the messages in the work queue, waiting or running, "
+        "whichever are more. Delayed Tasks count once they are due, dead letters never. Absent: "
+        "not known yet.",
+    )
     workers: WorkerCounts = Field(default=WorkerCounts(), description="Worker pods.")
+    scaling: ScalingStatus | None = Field(
+        default=None, description="The last decision on the number of workers."
+    )
     dispatched_through: Annotated[str, Field(max_length=32)] | None = Field(
         default=None,
         description="Every waiting Task created before this has been published for certain; a "
