@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
@@ -17,6 +18,7 @@ from taskqueue_api import names
 from taskqueue_api.payload_source import read_payload_from
 from taskqueue_api.task import Task
 from taskqueue_api.taskqueue import TaskQueue
+from taskqueue_operator.domain.scaling import Reason
 from taskqueue_worker.runners import Job, describe_job
 
 
@@ -132,6 +134,8 @@ def test_every_reason_and_error_type_is_explained() -> None:
     reasons = find_reasons()
     assert {"QueueKept", "ScaledToZero", "InvalidPayload"} <= reasons
     assert reasons - explained == set()
+    # Those of a single word, too.
+    assert set(get_args(Reason)) - explained == set()
 
 
 def test_every_variable_of_a_program_is_explained() -> None:

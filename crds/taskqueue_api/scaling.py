@@ -4,7 +4,8 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field
 
-from taskqueue_api.schema import Model, Rule, Text, duration_rules, rules
+from taskqueue_api.conditions import MESSAGE_MAX
+from taskqueue_api.schema import Model, Rule, duration_rules, rules
 
 PODS_MOST = 1000
 """The most worker pods of one TaskQueue."""
@@ -89,7 +90,9 @@ class ScalingStatus(Model):
     reason: Annotated[str, Field(max_length=64)] = Field(
         description="The last decision in a word, such as `BacklogGrew`."
     )
-    message: Text = Field(default="", description="The last decision in a sentence.")
+    message: Annotated[str, Field(max_length=MESSAGE_MAX)] = Field(
+        default="", description="The last decision in a sentence."
+    )
     last_scale_time: Annotated[str, Field(max_length=32)] | None = Field(
         default=None,
         description="When the number of wanted pods was last changed; absent: not yet.",
