@@ -36,6 +36,9 @@ MANAGEMENT_PAUSE_SECONDS = 5.0
 10 s each time, and a reconcile asks it more than once."""
 
 
+CONNECT_SECONDS = 3.0
+
+
 class BrokerChoice(NamedTuple):
     """The broker of a TaskQueue.
 
@@ -123,6 +126,20 @@ class Brokers:
     def link_apart(self, address: BrokerAddress) -> Link:
         """Return a connection for what may cost it; nobody shares it, and the caller closes it."""
         return Link(address, on_change=lambda _: None, rng=self._rng, leads=self._leads)
+
+    async def count_for_certain(self, queue: str, address: BrokerAddress) -> int:
+        """Return how many messages a queue has ready that looks empty. Raises BrokerError.
+
+        So does a quorum queue that has no leader, or is slow. Not over the connection of all:
+        RabbitMQ may end it instead of answering.
+        """
+        link = self.link_apart(address)
+        try:
+            await link.wait(CONNECT_SECONDS)
+            async with await link.open_channel() as channel:
+                return await channel.count_by_taking(queue)
+        finally:
+            await link.close()
 
     def release(self, key: QueueKey) -> None:
         """Take note that a TaskQueue uses its connection no more."""

@@ -242,27 +242,13 @@ class Teardown:
                 if state.consumers and patient:
                     # What a worker holds comes back to the queue when it stops.
                     raise NotYetError(f"{state.consumers} workers still consume from '{queue}'")
-                ready = state.ready or await self._count_for_certain(queue, link.address)
+                ready = state.ready or await self._brokers.count_for_certain(queue, link.address)
                 if ready or state.consumers:
                     kept.append(describe_kept(queue, ready, state.consumers))
                     continue
             async with await link.open_channel() as channel:
                 await channel.delete_queue(queue)
         return kept
-
-    async def _count_for_certain(self, queue: str, address: BrokerAddress) -> int:
-        """Return how many messages a queue has that looks empty. Raises BrokerError.
-
-        So does a quorum queue that has no leader, or is slow, and it would be deleted all the same,
-        with its messages. Not over the connection of all: RabbitMQ may end it instead of answering.
-        """
-        link = self._brokers.link_apart(address)
-        try:
-            await link.wait(CONNECT_SECONDS)
-            async with await link.open_channel() as channel:
-                return await channel.count_by_taking(queue)
-        finally:
-            await link.close()
 
     async def _tell(self, body: Mapping[str, Any], reason: str, message: str) -> None:
         key = key_of(body)

@@ -1,10 +1,11 @@
 """Brokers whose one connection is a fake, and whose management API is one in memory."""
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
 from taskqueue_operator.broker.link import Link
-from taskqueue_operator.broker.management import Management
+from taskqueue_operator.broker.management import Management, QueueTotals
 from taskqueue_operator.cluster.client import ClusterClient
 from taskqueue_operator.domain.broker_address import BrokerAddress
 from taskqueue_operator.domain.dispatching import QueueKey
@@ -21,6 +22,7 @@ class FakeManagement(Management):
     """Users in a dictionary: their hash, permissions and topic permissions; policies in another.
 
     applied: the operator policy that RabbitMQ says applies, whichever it is.
+    totals: the depths of queues.
     error: what every call raises.
     """
 
@@ -28,6 +30,7 @@ class FakeManagement(Management):
         self.users: dict[str, tuple[str, dict[str, str], list[dict[str, str]]]] = {}
         self.policies: dict[str, dict[str, Any]] = {}
         self.applied: str | None = None
+        self.totals: dict[str, QueueTotals] = {}
         self.error: ManagementError | None = None
 
     async def ensure_user(
@@ -62,6 +65,11 @@ class FakeManagement(Management):
         if self.error:
             raise self.error
         return self.applied or (queue if queue in self.policies else None)
+
+    async def queue_totals(self, pattern: str) -> dict[str, QueueTotals]:
+        if self.error:
+            raise self.error
+        return {name: found for name, found in self.totals.items() if re.match(pattern, name)}
 
 
 class LinkApart(FakeLink):

@@ -1,0 +1,135 @@
+"""How many messages the work queues hold: what outside producers sent counts too.
+
+Of all queues of a vhost by one call of the management API; where that cannot be asked, by a passive
+declaration per queue, which tells of waiting messages only.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from taskqueue_api.names import work_queue
+from taskqueue_operator.broker.link import Link
+from taskqueue_operator.broker.management import QueueTotals
+from taskqueue_operator.domain.dispatching import QueueKey
+from taskqueue_operator.errors import BrokerError, BrokerRefusedError, ManagementError
+from taskqueue_operator.services.brokers import Brokers
+
+EVERY_SECONDS = 5.0
+"""RabbitMQ counts anew as often."""
+
+OLD_SECONDS = 3 * EVERY_SECONDS
+
+_PATTERN = r"^tq\."
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a work queue holds.
+
+    ready, unacknowledged: messages that wait, and that workers have. moment: loop time.
+    trouble: why RabbitMQ did not tell of the unacknowledged ones, which are 0 then; empty: it did.
+    """
+
+    ready: int
+    unacknowledged: int
+    moment: float
+    trouble: str = ""
+
+    @property
+    def messages(self) -> int:
+        """All of them."""
+        return self.ready + self.unacknowledged
+
+
+class Backlogs:
+    """Reads the depths of the work queues that somebody asks for.
+
+    wanted: the TaskQueues whose depths are of use.
+    on_read: called after each round.
+    """
+
+    def __init__(
+        self,
+        brokers: Brokers,
+        wanted: Callable[[], Sequence[QueueKey]],
+        on_read: Callable[[], None],
+    ) -> None:
+        self._brokers = brokers
+        self._wanted = wanted
+        self._on_read = on_read
+        self._readings: dict[QueueKey, Reading] = {}
+
+    def reading(self, key: QueueKey) -> Reading | None:
+        """Return the last reading of a work queue; None: there is none, or it is too old."""
+        found = self._readings.get(key)
+        now = asyncio.get_running_loop().time()
+        return found if found and now - found.moment < OLD_SECONDS else None
+
+    async def run(self) -> None:
+        """Read, for ever."""
+        while True:
+            await asyncio.sleep(EVERY_SECONDS)
+            by_link: dict[Link, list[QueueKey]] = {}
+            wanted = self._wanted()
+            for key in wanted:
+                link = self._brokers.link_of(key)
+                if link is not None and link.connected.is_set():
+                    by_link.setdefault(link, []).append(key)
+            await asyncio.gather(*(self._read(link, keys) for link, keys in by_link.items()))
+            for key in self._readings.keys() - set(wanted):
+                del self._readings[key]
+            self._on_read()
+
+    async def is_empty(self, key: QueueKey) -> bool:
+        """Return whether a queue that looks empty is so: it gives no message, and says so."""
+        link = self._brokers.link_of(key)
+        if link is None:
+            return False
+        try:
+            return await self._brokers.count_for_certain(work_queue(*key), link.address) == 0
+        except BrokerError as error:
+            _log(key, "not known to be empty", error)
+            return False
+
+    async def _read(self, link: Link, keys: list[QueueKey]) -> None:
+        try:
+            management = await self._brokers.management(link.address)
+            totals = await management.queue_totals(_PATTERN)
+        except ManagementError as error:
+            self._brokers.forget_management(link.address, error)
+            await self._read_singly(link, keys, str(error))
+            return
+        now = asyncio.get_running_loop().time()
+        for key in keys:
+            found: QueueTotals | None = totals.get(work_queue(*key))
+            if found is not None:
+                self._readings[key] = Reading(found.ready, found.unacknowledged, now)
+
+    async def _read_singly(self, link: Link, keys: list[QueueKey], trouble: str) -> None:
+        """Read queues one by one, over one channel unless RabbitMQ closes it."""
+        left = list(keys)
+        try:
+            while left:
+                async with await link.open_channel() as channel:
+                    while left:
+                        key = left.pop()
+                        try:
+                            state = await channel.inspect(work_queue(*key))
+                        except BrokerRefusedError as error:
+                            _log(key, "backlog not read", error)
+                            break
+                        if state is None:
+                            break  # it is declared anew by the next reconcile
+                        now = asyncio.get_running_loop().time()
+                        self._readings[key] = Reading(state.ready, 0, now, trouble)
+        except BrokerError as error:
+            logger.info("backlogs not read: %s", error)
+
+
+def _log(key: QueueKey, what: str, error: Exception) -> None:
+    fields = {"namespace": key.namespace, "queue": key.name}
+    logger.info("%s: %s", what, error, extra=fields)
