@@ -37,7 +37,7 @@ class World:
     def seen(self, key: QueueKey = KEY) -> tuple[int, int] | None:
         """Return what the last reading says: waiting, in hand."""
         reading = self.backlogs.reading(key)
-        return reading and (reading.ready, reading.unacknowledged)
+        return (reading.ready, reading.unacknowledged) if reading else None
 
 
 @pytest.fixture
