@@ -17,7 +17,7 @@ def test_deleted_taskqueue_leaves_nothing_behind(space: Space) -> None:
     space.wait_task("done", "Succeeded")
     rabbit = space.system.rabbit
     assert broker_users(space)
-    assert rabbit.depth(space.work_queue("gone")) == Depth(ready=0, consumers=1)
+    assert rabbit.depth(space.work_queue("gone")) == Depth(ready=0, consumers=2)
     space.kubectl.run("delete", "tq", "gone", "--timeout=60s")
     for kind in ("Deployment", "ServiceAccount", "Role", "RoleBinding"):
         space.wait_gone(kind, "tq-gone")

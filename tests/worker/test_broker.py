@@ -11,7 +11,7 @@ from taskqueue_api.names import DEAD_LETTER_EXCHANGE, DELAY_EXCHANGE
 from taskqueue_api.rabbitmq import Version
 from taskqueue_worker.broker import Broker
 from taskqueue_worker.deliveries import Delivery, Tag
-from taskqueue_worker.session import BrokerError, Session, UnroutableError
+from taskqueue_worker.session import BrokerError, Prefetch, Session, UnroutableError
 
 STAMP = int(datetime(2026, 1, 1, tzinfo=UTC).timestamp())
 
@@ -44,7 +44,7 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def broker_with(session: FakeSession, tmp_path: Any) -> Broker:
-    broker = Broker(tmp_path, "tq.ns.q", 1, "p", jitter=lambda: 0.0)
+    broker = Broker(tmp_path, "tq.ns.q", Prefetch(1, 1), "p", jitter=lambda: 0.0)
     broker._session = cast(Session, session)
     return broker
 

@@ -10,7 +10,7 @@ from pika.adapters.asyncio_connection import AsyncioConnection
 from pika.channel import Channel
 from pika.exceptions import ChannelClosedByBroker, ChannelWrongStateError
 
-from taskqueue_worker.session import BrokerError, Session
+from taskqueue_worker.session import BrokerError, Prefetch, Session
 
 REFUSED = ChannelClosedByBroker(404, "NOT_FOUND - no exchange 'taskqueue.delay.25' in vhost '/'")
 
@@ -26,6 +26,7 @@ class FakeChannel(Channel):
         self.on_confirm: Callable[[Any], Any] = lambda _: None
         self.on_cancel: Callable[[Any], Any] = lambda _: None
         self.is_shut = False
+        self.asked: list[tuple[str, Any]] = []
 
     def add_on_close_callback(self, callback: Callable[[Any, Any], Any]) -> None:
         self.on_close = callback
@@ -48,8 +49,19 @@ class FakeChannel(Channel):
     def queue_bind(self, *_: Any, **__: Any) -> None:
         """It is bound."""
 
-    def basic_consume(self, *_: Any, **__: Any) -> str:
-        return "tag"
+    def basic_qos(self, *_: Any, prefetch_count: int = 0, callback: Any = None, **__: Any) -> None:
+        self.asked.append(("prefetch", prefetch_count))
+        callback(None)
+
+    def basic_consume(self, *_: Any, arguments: Any = None, callback: Any = None, **__: Any) -> str:
+        self.asked.append(("consume", arguments))
+        if callback:
+            callback(None)
+        return f"tag-{len(self.asked)}"
+
+    def basic_cancel(self, consumer_tag: str = "", callback: Any = None) -> None:
+        self.asked.append(("cancel", consumer_tag))
+        callback(None)
 
     def basic_publish(self, exchange: str, *_: Any, **__: Any) -> None:
         if self.is_shut:
@@ -141,7 +153,7 @@ async def test_what_is_not_open_in_time_is_closed_and_never_opens(
     monkeypatch.setattr("taskqueue_worker.session._CONNECT_SECONDS", 0.01)
     session = Session(1, lambda _: None)
     with pytest.raises(BrokerError, match="no answer within"):
-        await session.open(pika.URLParameters("amqp://h"), "q", 1)
+        await session.open(pika.URLParameters("amqp://h"), "q", Prefetch(1, 1))
     await session.close()
     assert [one.is_closed for one in made] == [True]
 
@@ -162,3 +174,19 @@ async def test_hints_are_heard_until_that_is_refused(end: Callable[[FakeChannel]
     end(connection.channels[1])
     assert [*heard, session.hears] == [False, True, False]
     assert not session.lost.done()
+
+
+async def test_spare_messages_come_only_when_the_slots_of_all_workers_have_theirs() -> None:
+    connection = FakeConnection(None, None)
+    session = await open_session(connection)
+    await session._open_consumer("tq.ns.q", Prefetch(4, 2))
+    session.consuming = True
+    await session.stop_consuming()
+    assert connection.channels[1].asked == [
+        ("prefetch", 4),
+        ("consume", {"x-priority": 0}),
+        ("prefetch", 2),
+        ("consume", {"x-priority": -1}),
+        ("cancel", "tag-2"),
+        ("cancel", "tag-4"),
+    ]

@@ -25,9 +25,11 @@ from taskqueue_worker.logs import configure_logging, leave_last_words
 from taskqueue_worker.payloads import Payloads
 from taskqueue_worker.processes import LauncherError
 from taskqueue_worker.runners import log_from_handler
+from taskqueue_worker.session import Prefetch
 from taskqueue_worker.settings import Settings, SettingsError, load_settings
 from taskqueue_worker.statuses import Identity
-from taskqueue_worker.worker import Place, Worker, spare_messages
+from taskqueue_worker.waiting import spare_messages
+from taskqueue_worker.worker import Place, Worker
 
 _log = logging.getLogger("taskqueue_worker")
 
@@ -104,7 +106,7 @@ def _build(settings: Settings, api: ApiServer, handling: Handling) -> _Parts:
     broker = Broker(
         settings.broker,
         queue,
-        slots + spare_messages(slots),
+        Prefetch(slots, spare_messages(slots)),
         settings.pod_name,
         # Of its own for each session: RabbitMQ may not have noticed yet that the last one is over.
         control=lambda session: control_queue(

@@ -14,7 +14,13 @@ from taskqueue_api.names import DELAY_EXCHANGE
 from taskqueue_api.rabbitmq import delayed_priority
 from taskqueue_worker.api import backoff_seconds
 from taskqueue_worker.deliveries import Delivery, Tag
-from taskqueue_worker.session import BrokerError, Session, UnroutableError, read_parameters
+from taskqueue_worker.session import (
+    BrokerError,
+    Prefetch,
+    Session,
+    UnroutableError,
+    read_parameters,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -34,7 +40,7 @@ class Broker:
         self,
         folder: Path,
         queue: str,
-        prefetch: int,
+        prefetch: Prefetch,
         client_name: str,
         control: Callable[[int], str] = lambda _: "",
         jitter: Callable[[], float] = random.random,
@@ -171,7 +177,8 @@ class Broker:
             await self._session.stop_consuming()
 
     def _report_open(self) -> None:
-        _log.info("broker: consuming", extra={"queue": self._queue, "prefetch": self._prefetch})
+        fields = {"queue": self._queue, "prefetch": sum(self._prefetch)}
+        _log.info("broker: consuming", extra=fields)
         self._wake()
 
     def _wake(self) -> None:

@@ -18,6 +18,9 @@ BUSY = Gauge("taskqueue_worker_slots_busy", "Tasks that run now.")
 RECONNECTS = Counter("taskqueue_worker_broker_reconnects", "Connections to RabbitMQ lost.")
 UNROUTED = Counter("taskqueue_worker_unrouted", "Messages that belong to another cluster.")
 DUPLICATES = Counter("taskqueue_worker_duplicates", "Messages of a Task in work here already.")
+GIVEN_BACK = Counter(
+    "taskqueue_worker_given_back", "Messages given back, as no slot became free for them."
+)
 DEAD_LETTERS = Counter("taskqueue_worker_dead_letters", "Messages published as dead letters.")
 RETRIES = Counter("taskqueue_worker_retries", "Attempts followed by another.", ["handler"])
 CLAIMS = Counter("taskqueue_worker_claims", "Messages judged, by path.", ["path"])

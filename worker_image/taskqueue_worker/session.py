@@ -4,8 +4,9 @@ import asyncio
 import logging
 import ssl
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pika
 from pika.adapters.asyncio_connection import AsyncioConnection
@@ -25,6 +26,9 @@ _CONNECT_SECONDS = 20.0
 _CLOSE_SECONDS = 5.0
 _CONFIRM_SECONDS = 30.0
 _ACK = "ack"
+
+SPARE_PRIORITY = -1
+"""RabbitMQ gives a consumer nothing while one of a higher priority can take more."""
 
 # pika reports each failure several times over, with stack traces; we report it once.
 logging.getLogger("pika").setLevel(logging.CRITICAL + 1)
@@ -68,6 +72,16 @@ def _read_authority(path: Path) -> ssl.SSLContext:
         raise BrokerError(f"{path} cannot be used: {error}") from error
 
 
+class Prefetch(NamedTuple):
+    """How many messages a worker asks for: for its slots, and to have at hand beyond them.
+
+    Spare ones come only when the slots of all workers have theirs.
+    """
+
+    slots: int
+    spare: int
+
+
 class Session:
     """One connection with a consuming and a publishing channel.
 
@@ -93,13 +107,13 @@ class Session:
         self._consumer: Channel | None = None
         self._publisher: Channel | None = None
         self._ready = False
-        self._consumer_tag = ""
+        self._consumer_tags: list[str] = []
         self._publishing = asyncio.Lock()
         self._confirm: asyncio.Future[str] | None = None
         self._returned = ""
 
     async def open(
-        self, parameters: pika.URLParameters, queue: str, prefetch: int, control: str = ""
+        self, parameters: pika.URLParameters, queue: str, prefetch: Prefetch, control: str = ""
     ) -> None:
         """Connect and consume. Raises BrokerError.
 
@@ -181,7 +195,8 @@ class Session:
         consumer = self._consumer
         try:
             async with asyncio.timeout(_CLOSE_SECONDS):
-                await self._step(lambda done: consumer.basic_cancel(self._consumer_tag, done))
+                for tag in self._consumer_tags:
+                    await self._step(partial(consumer.basic_cancel, tag))
         except (TimeoutError, BrokerError):
             self._lose("the consumer could not be cancelled")
 
@@ -232,15 +247,24 @@ class Session:
         if self._confirm is not None and not self._confirm.done():
             self._confirm.set_result(reason)
 
-    async def _open_consumer(self, queue: str, prefetch: int) -> None:
+    async def _open_consumer(self, queue: str, prefetch: Prefetch) -> None:
         channel = await self._open_channel()
         channel.add_on_cancel_callback(lambda _: self._lose("the broker cancelled the consumer"))
-        await self._step(lambda done: channel.basic_qos(prefetch_count=prefetch, callback=done))
         self._consumer = channel
+        await self._consume(channel, queue, prefetch.slots, 0)
+        await self._consume(channel, queue, prefetch.spare, SPARE_PRIORITY)
+
+    async def _consume(self, channel: Channel, queue: str, count: int, priority: int) -> None:
+        """Ask for so many messages at a time."""
 
         def consume(done: Callable[[Any], None]) -> None:
-            self._consumer_tag = channel.basic_consume(queue, self._on_message, callback=done)
+            arguments = {"x-priority": priority}
+            self._consumer_tags.append(
+                channel.basic_consume(queue, self._on_message, arguments=arguments, callback=done)
+            )
 
+        # Of the consumers that come after it.
+        await self._step(lambda done: channel.basic_qos(prefetch_count=count, callback=done))
         await self._step(consume)
 
     async def _open_control(self, name: str, queue: str) -> None:

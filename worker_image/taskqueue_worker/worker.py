@@ -32,24 +32,15 @@ from taskqueue_worker.settle import Acknowledge, DeadLetter, PublishNext, Settle
 from taskqueue_worker.showing import shown
 from taskqueue_worker.statuses import Progress
 from taskqueue_worker.stopping import Running
+from taskqueue_worker.waiting import WaitingRoom, spare_messages
 
 _log = logging.getLogger(__name__)
 
 _PARK_FIRST_SECONDS = 2.0
 _PARK_MAX_SECONDS = 60.0
-_SPARE_MAX = 8
 _CLAIM_SECONDS = 2.0
 """A claim on its way when the drain begins is an attempt that counts, once it is written."""
 _OUTSIDE_NAME = ""
-
-
-def spare_messages(slots: int) -> int:
-    """Return how many messages beyond its slots a worker asks for.
-
-    The next message is at hand when a slot becomes free, and outcomes are written while the slot
-    goes on. Few, since what waits here cannot run elsewhere.
-    """
-    return min(slots, _SPARE_MAX)
 
 
 def park_seconds(parkings: int) -> float:
@@ -106,7 +97,7 @@ class Worker:
         self._labels = metrics.HandlerLabels(handlers)
         self._publications = Publications(broker, place.namespace, place.taskqueue, self._labels)
         self._inflight = Inflight()
-        self._waiting: asyncio.Queue[Entry] = asyncio.Queue()
+        self._waiting = WaitingRoom(self._give_back)
         self._group = asyncio.TaskGroup()
         self._background: set[asyncio.Task[None]] = set()
         self._draining = False
@@ -191,13 +182,11 @@ class Worker:
         elif self._draining:
             self._give_back(entry)
         else:
-            self._waiting.put_nowait(entry)
+            self._waiting.put(entry)
 
     async def _serve(self) -> None:
         while True:
-            entry = await self._waiting.get()
-            if entry.state is not State.WAITING:
-                continue
+            entry = await self._waiting.take()
             metrics.BUSY.inc()
             try:
                 if isinstance(entry.message, TaskMessage):
@@ -383,7 +372,7 @@ class Worker:
     def _judge_again(self, entry: Entry) -> None:
         if entry.state is State.PARKED:
             entry.state = State.WAITING
-            self._waiting.put_nowait(entry)
+            self._waiting.put(entry)
 
     def _give_back(self, entry: Entry) -> None:
         if entry.state is State.FORGOTTEN:

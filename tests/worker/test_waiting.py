@@ -1,0 +1,103 @@
+"""What no slot takes is given back, so that a worker that is free can have it."""
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any, cast
+
+import pytest
+
+from taskqueue_worker import waiting
+from taskqueue_worker.deliveries import TaskMessage
+from taskqueue_worker.inflight import Entry, State
+from taskqueue_worker.waiting import WaitingRoom
+
+
+class Timers:
+    """Takes the place of the loop's: keeps what is to be called, and after how many seconds."""
+
+    def __init__(self) -> None:
+        self.planned: list[tuple[float, Any, Entry]] = []
+
+    def call_later(self, seconds: float, call: Any, entry: Entry) -> None:
+        self.planned.append((seconds, call, entry))
+
+    def fire(self) -> None:
+        """Let the time of all of them come."""
+        planned, self.planned = self.planned, []
+        for _, call, entry in planned:
+            call(entry)
+
+
+@pytest.fixture
+def timers(monkeypatch: pytest.MonkeyPatch) -> Iterator[Timers]:
+    timers = Timers()
+    monkeypatch.setattr("taskqueue_worker.waiting.asyncio.get_running_loop", lambda: timers)
+    yield timers
+    monkeypatch.undo()
+
+
+class Room(WaitingRoom):
+    """One that keeps what was given back."""
+
+    def __init__(self) -> None:
+        super().__init__(self._keep)
+        self.given_back: list[Entry] = []
+
+    def _keep(self, entry: Entry) -> None:
+        entry.state = State.FORGOTTEN
+        self.given_back.append(entry)
+
+
+def entry(parkings: int = 0) -> Entry:
+    return Entry(cast(TaskMessage, None), parkings=parkings)
+
+
+async def test_what_waits_for_too_long_is_given_back_and_not_taken(timers: Timers) -> None:
+    room, one = Room(), entry()
+    room.put(one)
+    assert timers.planned[0][0] == waiting.FIRST_SECONDS
+    timers.fire()
+    assert room.given_back == [one]
+    assert room._queue.qsize() == 1
+    two = entry()
+    room.put(two)
+    assert await room.take() is two
+
+
+async def test_what_a_slot_has_taken_stays(timers: Timers) -> None:
+    room, one = Room(), entry()
+    room.put(one)
+    (await room.take()).state = State.CLAIMING
+    timers.fire()
+    assert room.given_back == []
+
+
+async def test_it_is_given_back_ever_more_seldom_until_a_slot_is_free(timers: Timers) -> None:
+    room = Room()
+    seconds = []
+    for _ in range(5):
+        room.put(entry())
+        seconds.append(timers.planned[0][0])
+        timers.fire()
+    assert seconds == [1, 2, 4, 8, 8]
+    room.put(entry())
+    await room.take()
+    room.put(entry())
+    assert timers.planned[-1][0] == waiting.FIRST_SECONDS
+
+
+async def test_what_another_worker_runs_is_not_given_back(timers: Timers) -> None:
+    """It waits for that worker's end, wherever its message is."""
+    room = Room()
+    room.put(entry(parkings=1))
+    assert timers.planned == []
+
+
+async def test_a_slot_waits_until_there_is_something() -> None:
+    room = Room()
+    taking = asyncio.create_task(room.take())
+    await asyncio.sleep(0)
+    assert not taking.done()
+    one = entry()
+    room.put(one)
+    assert await taking is one

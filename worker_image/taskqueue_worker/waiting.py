@@ -1,0 +1,53 @@
+"""Messages that wait here for a slot: few, and not for long, since here they run nowhere else."""
+
+import asyncio
+from collections.abc import Callable
+
+from taskqueue_worker import metrics
+from taskqueue_worker.inflight import Entry, State
+
+_SPARE_MAX = 8
+FIRST_SECONDS = 1.0
+MAX_SECONDS = 8.0
+
+
+def spare_messages(slots: int) -> int:
+    """Return how many messages beyond its slots a worker asks for.
+
+    The next message is at hand when a slot becomes free, and outcomes are written while the slot
+    goes on.
+    """
+    return min(slots, _SPARE_MAX)
+
+
+class WaitingRoom:
+    """Keeps entries until a slot takes them, or until they have waited for too long.
+
+    give_back: returns an entry's message to the queue. The slots are at long work then, and a
+        worker that is free gets it first. Where nobody is, it comes back: hence ever more seldom.
+    """
+
+    def __init__(self, give_back: Callable[[Entry], None]) -> None:
+        self._give_back = give_back
+        self._queue: asyncio.Queue[Entry] = asyncio.Queue()
+        self._seconds = FIRST_SECONDS
+
+    def put(self, entry: Entry) -> None:
+        """Let an entry wait."""
+        self._queue.put_nowait(entry)
+        if not entry.parkings:  # its Task is run by another worker, wherever its message is
+            asyncio.get_running_loop().call_later(self._seconds, self._stop, entry)
+
+    async def take(self) -> Entry:
+        """Return the entry whose turn it is, once there is one."""
+        while True:
+            entry = await self._queue.get()
+            if entry.state is State.WAITING:
+                self._seconds = FIRST_SECONDS
+                return entry
+
+    def _stop(self, entry: Entry) -> None:
+        if entry.state is State.WAITING and not entry.parkings:
+            self._seconds = min(2 * self._seconds, MAX_SECONDS)
+            metrics.GIVEN_BACK.inc()
+            self._give_back(entry)
