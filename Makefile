@@ -11,7 +11,7 @@ SIDE_BY_SIDE := --numprocesses 5 --dist worksteal
 GENERATED := crds charts/taskqueue-operator/files/crds docs/reference.md
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down test test-fast e2e checks e2e-alone e2e-together soak lint generate lock images cluster-up cluster-down
+.PHONY: help demo demo-down test test-fast e2e checks e2e-alone e2e-together soak simulate lint generate lock images cluster-up cluster-down
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -52,6 +52,9 @@ e2e-together: images
 
 soak: $(READY) ## Run random Tasks under random faults, and account for each: MINUTES=10 SEED=1
 	@$(BIN)/python -m e2e.soak --minutes $(MINUTES) --seed $(SEED)
+
+simulate: $(READY) ## Compare scaling with KEDA's and the HPA's on made-up arrivals, without a cluster: SEED=1
+	@$(BIN)/python -m bench.scaling --seed $(SEED)
 
 lint: $(READY) ## Check style, types, layers, and that generated files are fresh
 	@echo "== ruff, mypy, import-linter, generated files"

@@ -94,22 +94,24 @@ PACKAGES = ("operator/taskqueue_operator", "worker_image/taskqueue_worker")
 
 NO_REASONS = {
     # Of Kubernetes, of Python, or our own values that no status shows.
+    "AlwaysAllow",
     "ApiServerUnavailable",
     "BearerToken",
     "BeingDeleted",
     "ContainerCreating",
     "DeleteIfEmpty",
     "FallbackToLogsOnError",
-    "FixedReplicas",
     "HandlersSettings",
     "IfNotPresent",
     "NamespaceTerminating",
     "NotLeader",
+    "PodDisruptionBudget",
     "PodInitializing",
     "ReplicaFailure",
     "RoleBinding",
     "RollingUpdate",
     "RuntimeDefault",
+    "ScheduleAnyway",
     "ServiceAccount",
 }
 """Texts in CamelCase that are no reason of a condition or Event, and no type of an error."""

@@ -68,6 +68,19 @@ TASKQUEUE = Kind(
             description="Worker pods that are wanted.",
         ),
         Column(
+            "Backlog",
+            ".status.backlog",
+            type="integer",
+            priority=1,
+            description="What the workers have to do now.",
+        ),
+        Column(
+            "Scaling",
+            '.status.conditions[?(@.type=="Scaling")].reason',
+            priority=1,
+            description="Why there are as many workers as there are.",
+        ),
+        Column(
             "Message",
             '.status.conditions[?(@.type=="Ready")].message',
             priority=1,

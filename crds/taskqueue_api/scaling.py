@@ -4,7 +4,6 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field
 
-from taskqueue_api.conditions import MESSAGE_MAX
 from taskqueue_api.schema import Model, Rule, duration_rules, rules
 
 PODS_MOST = 1000
@@ -22,7 +21,8 @@ class ScaleUpSpec(Model):
 
     stabilization: Stabilization = Field(
         default="0s",
-        description="How long more pods must have been needed before they come; `0s`: at once.",
+        description="How long more pods must have been needed before they come; `0s`: at once. "
+        "The first one always comes at once.",
     )
     max_step: Step | None = Field(
         default=None, description="At most so many pods more within `period`. Default: no limit."
@@ -81,19 +81,4 @@ class ScalingSpec(Model):
         default="5m",
         description="How long nothing may be due or running before the last pod goes. Of use only "
         "with `minReplicas: 0`.",
-    )
-
-
-class ScalingStatus(Model):
-    """Why there are as many workers as there are."""
-
-    reason: Annotated[str, Field(max_length=64)] = Field(
-        description="The last decision in a word, such as `BacklogGrew`."
-    )
-    message: Annotated[str, Field(max_length=MESSAGE_MAX)] = Field(
-        default="", description="The last decision in a sentence."
-    )
-    last_scale_time: Annotated[str, Field(max_length=32)] | None = Field(
-        default=None,
-        description="When the number of wanted pods was last changed; absent: not yet.",
     )

@@ -11,7 +11,7 @@ from taskqueue_api.names import TASKQUEUE_NAME_MAX
 from taskqueue_api.payload_from import PayloadSourcesSpec
 from taskqueue_api.pod_template import WorkerTemplate
 from taskqueue_api.retry import RetrySpec
-from taskqueue_api.scaling import PODS_MOST, ScalingSpec, ScalingStatus
+from taskqueue_api.scaling import PODS_MOST, ScalingSpec
 from taskqueue_api.schema import DNS_LABEL, Model, Name, Rule, duration_rules, rules
 from taskqueue_api.urls import HTTP_URL, URL_MAX, URL_WITH_CREDENTIALS
 
@@ -289,9 +289,6 @@ class TaskQueueStatus(Model):
         "not known yet.",
     )
     workers: WorkerCounts = Field(default=WorkerCounts(), description="Worker pods.")
-    scaling: ScalingStatus | None = Field(
-        default=None, description="The last decision on the number of workers."
-    )
     dispatched_through: Annotated[str, Field(max_length=32)] | None = Field(
         default=None,
         description="Every waiting Task created before this has been published for certain; a "
@@ -300,8 +297,8 @@ class TaskQueueStatus(Model):
     conditions: Conditions = Field(
         default=[],
         description="`Ready`, and what it is made of: `BrokerReady`, `WorkersReady`, "
-        "`WorkerCredentials`. Beside it: `DeadLetterLimits` and "
-        "`Priorities`.",
+        "`WorkerCredentials`. Beside it: `DeadLetterLimits`, `Priorities`, and, where the number "
+        "of workers is not fixed, `Scaling` with the last decision on it.",
     )
 
 

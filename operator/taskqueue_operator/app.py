@@ -162,6 +162,8 @@ def _start_loops(
             ("status writer", services.board.run()),
             ("task counter", services.counts.run()),
             ("dead letter counter", services.dead_letters.run()),
+            ("reader of backlogs", services.backlogs.run()),
+            ("scaler", services.scaler.run()),
             ("task cleaner", services.cleanup.run()),
             ("watch of reruns", services.reruns.run(watching)),
             ("check of TaskQueues", services.missed.run()),
@@ -180,7 +182,12 @@ def _register(
     kopf.on.login(registry=registry)(kopf_settings.login)
     taskqueue_handlers.register(registry, services.queues, services.teardown)
     task_handlers.register(
-        registry, services.dispatcher, services.hints, services.cancels, services.counts
+        registry,
+        services.dispatcher,
+        services.hints,
+        services.cancels,
+        services.counts,
+        services.scaler,
     )
 
     @kopf.on.cleanup(registry=registry)

@@ -9,6 +9,7 @@ from taskqueue_api.history import HistorySpec
 from taskqueue_operator.cluster.client import ClusterClient
 from taskqueue_operator.domain.dispatching import QueueKey
 from taskqueue_operator.domain.workers import WorkerDefaults
+from taskqueue_operator.services.backlogs import Backlogs
 from taskqueue_operator.services.brokers import Brokers
 from taskqueue_operator.services.cancels import Cancels
 from taskqueue_operator.services.children import Children
@@ -16,6 +17,7 @@ from taskqueue_operator.services.cleanup import Cleanup
 from taskqueue_operator.services.counts import Counts
 from taskqueue_operator.services.credentials import Credentials
 from taskqueue_operator.services.dead_letters import DeadLetters
+from taskqueue_operator.services.deletion_costs import DeletionCosts
 from taskqueue_operator.services.dispatcher import Dispatcher
 from taskqueue_operator.services.hints import Hints
 from taskqueue_operator.services.lease import Lease
@@ -23,6 +25,8 @@ from taskqueue_operator.services.letter_limits import LetterLimits
 from taskqueue_operator.services.missed import MissedDeletions
 from taskqueue_operator.services.requests import Requests
 from taskqueue_operator.services.reruns import Reruns
+from taskqueue_operator.services.scaler import Scaler
+from taskqueue_operator.services.scaling_reports import ScalingReports
 from taskqueue_operator.services.status import StatusBoard
 from taskqueue_operator.services.task_writer import TaskWriter
 from taskqueue_operator.services.taskqueues import TaskQueues
@@ -50,6 +54,8 @@ class Services:
     counts: Counts
     dead_letters: DeadLetters
     cleanup: Cleanup
+    backlogs: Backlogs
+    scaler: Scaler
     reruns: Reruns
     requests: Requests
     queues: TaskQueues
@@ -85,12 +91,22 @@ async def build(settings: Settings, cluster: ClusterClient, lease: Lease) -> Ser
         cluster, board, dispatcher, now, lambda key: queues.history_of(key)
     )
     dead_letters = DeadLetters(cluster, brokers, board)
+    backlogs = Backlogs(brokers, lambda: scaler.keys(), lambda: scaler.look())
+    scaler = Scaler(
+        demand=dispatcher.demand,
+        backlogs=backlogs,
+        apply=lambda key: queues.scale(key),
+        spare_busy=DeletionCosts(cluster, now).mark,
+        reports=ScalingReports(cluster, board),
+        cap=settings.max_worker_pods,
+    )
     credentials = Credentials(cluster, brokers)
     limits = LetterLimits(brokers)
     queues = TaskQueues(
         brokers=brokers,
         credentials=credentials,
-        workers=_build_workers(cluster, board, settings, cluster_uid),
+        workers=_build_workers(cluster, board, scaler, settings, cluster_uid),
+        scaler=scaler,
         dispatcher=dispatcher,
         board=board,
         counts=counts,
@@ -104,8 +120,9 @@ async def build(settings: Settings, cluster: ClusterClient, lease: Lease) -> Ser
     reruns = Reruns(cluster, settings.watch_namespaces, rng)
     missed = MissedDeletions(cluster, settings.watch_namespaces, queues)
     hints, cancels = Hints(brokers.link_of), Cancels(cluster, now)
-    watching = (dispatcher, hints, cancels, board, counts, dead_letters, cleanup, reruns)
-    return Services(cluster, brokers, writer, *watching, requests, queues, missed, teardown)
+    watching = (dispatcher, hints, cancels, board, counts, dead_letters, cleanup)
+    deciding = (backlogs, scaler, reruns, requests, queues, missed, teardown)
+    return Services(cluster, brokers, writer, *watching, *deciding)
 
 
 def _build_counts(
@@ -133,7 +150,11 @@ def _server_clock(server_time: datetime) -> Callable[[], datetime]:
 
 
 def _build_workers(
-    cluster: ClusterClient, board: StatusBoard, settings: Settings, cluster_uid: str
+    cluster: ClusterClient,
+    board: StatusBoard,
+    scaler: Scaler,
+    settings: Settings,
+    cluster_uid: str,
 ) -> Workers:
     defaults = WorkerDefaults(
         image=settings.worker_image,
@@ -141,4 +162,10 @@ def _build_workers(
         cluster=cluster_uid,
         log_format=settings.log_format,
     )
-    return Workers(cluster=cluster, children=Children(cluster), board=board, defaults=defaults)
+    return Workers(
+        cluster=cluster,
+        children=Children(cluster),
+        board=board,
+        scaler=scaler,
+        defaults=defaults,
+    )

@@ -56,3 +56,39 @@ STATUS_WRITES = Counter(
     "Writes of status by the operator.",
     ["kind", "result"],
 )
+_SCALING_LABELS = ["namespace", "queue"]
+WORKERS_DESIRED = Gauge(
+    "taskqueue_workers_desired", "Worker pods that are wanted.", _SCALING_LABELS
+)
+WORKERS_READY = Gauge("taskqueue_workers_ready", "Worker pods that consume.", _SCALING_LABELS)
+SLOTS = Gauge("taskqueue_slots", "Slots of the worker pods that consume.", _SCALING_LABELS)
+SLOTS_BUSY = Gauge(
+    "taskqueue_slots_busy",
+    "Slots that run a Task, or hold a message; by taskqueue_slots: the utilisation.",
+    _SCALING_LABELS,
+)
+BACKLOG = Gauge(
+    "taskqueue_backlog",
+    "Tasks that are due, or messages in the work queue, waiting or at work: whichever are more.",
+    _SCALING_LABELS,
+)
+OLDEST_WAITING = Gauge(
+    "taskqueue_oldest_waiting_seconds",
+    "How long the Task has been due that has waited longest.",
+    _SCALING_LABELS,
+)
+SCALING_GAUGES = (
+    WORKERS_DESIRED,
+    WORKERS_READY,
+    SLOTS,
+    SLOTS_BUSY,
+    BACKLOG,
+    OLDEST_WAITING,
+)
+"""Those of each TaskQueue, in one order."""
+
+SCALING_DECISIONS = Counter(
+    "taskqueue_scaling_decisions_total",
+    "Decisions on the number of workers that differ from the one before, by reason.",
+    [*_SCALING_LABELS, "reason"],
+)

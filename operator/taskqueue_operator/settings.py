@@ -20,6 +20,7 @@ class Settings(BaseSettings):
     default_broker_secret: `namespace/name`; empty: a TaskQueue must name its own Secret.
     pod_uid: empty: outside of a cluster.
     lease_namespace, lease_name: the Lease by which one of several operators leads.
+    max_worker_pods: of all TaskQueues; empty: no limit.
     """
 
     model_config = SettingsConfigDict(env_prefix="TASKQUEUE_", frozen=True)
@@ -34,6 +35,7 @@ class Settings(BaseSettings):
     pod_uid: str = ""
     lease_namespace: str = "default"
     lease_name: str = "taskqueue-operator"
+    max_worker_pods: Annotated[int | None, Field(ge=0)] = None
 
     @field_validator("watch_namespaces", mode="before")
     @classmethod
@@ -41,6 +43,11 @@ class Settings(BaseSettings):
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
+
+    @field_validator("max_worker_pods", mode="before")
+    @classmethod
+    def _limit(cls, value: object) -> object:
+        return None if value == "" else value
 
     @field_validator("default_broker_secret", mode="before")
     @classmethod

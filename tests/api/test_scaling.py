@@ -8,7 +8,7 @@ import pytest
 
 from taskqueue_api.crd import structural_schema
 from taskqueue_api.durations import parse_duration
-from taskqueue_api.scaling import PODS_MOST, ScalingSpec, ScalingStatus
+from taskqueue_api.scaling import PODS_MOST, ScalingSpec
 from taskqueue_api.taskqueue import TaskQueueSpec, WorkersSpec
 
 SCHEMA = structural_schema(ScalingSpec)
@@ -97,11 +97,3 @@ def test_replicas_beside_scaling_are_refused_but_for_the_default() -> None:
 def test_a_taskqueue_is_not_paused_unless_it_says_so() -> None:
     paused = structural_schema(TaskQueueSpec)["properties"]["paused"]
     assert (paused["type"], paused["default"]) == ("boolean", False)
-
-
-def test_a_decision_without_a_change_is_a_status() -> None:
-    status = ScalingStatus.model_validate({"reason": "Steady"})
-    assert status.model_dump(by_alias=True, exclude_none=True) == {
-        "reason": "Steady",
-        "message": "",
-    }

@@ -150,6 +150,18 @@ class FakeCluster(ClusterClient):
             raise ConflictError(422, str(error)) from error
         return copy.deepcopy(self.add(patched))
 
+    async def annotate(
+        self,
+        api_version: str,
+        kind: str,
+        namespace: str,
+        name: str,
+        annotations: Mapping[str, str],
+    ) -> None:
+        await self._enter("annotate", kind, name)
+        metadata = self._stored(kind, namespace, name)["metadata"]
+        metadata.setdefault("annotations", {}).update(annotations)
+
     async def delete(
         self,
         api_version: str,

@@ -45,7 +45,11 @@ stands here too (tasks get, tasks/status patch, pods get; secrets and configmaps
   verbs: [get]
 - apiGroups: [""]
   resources: [pods]
-  verbs: [get, list]
+  # patch: what a busy worker costs when there are to be fewer. A Deployment's owner can do more.
+  verbs: [get, list, patch]
+- apiGroups: [policy]
+  resources: [poddisruptionbudgets]
+  verbs: [get, list, watch, create, patch]
 - apiGroups: [""]
   resources: [events]
   verbs: [create]

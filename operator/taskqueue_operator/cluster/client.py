@@ -6,7 +6,6 @@ its thousand generated methods are of no use where every object is a dictionary.
 
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -18,11 +17,9 @@ from kubernetes.aio import config as kubernetes_config
 
 from taskqueue_api.conditions import rfc3339, rfc3339_micro
 from taskqueue_api.names import MANAGER
+from taskqueue_operator.cluster.answers import parse, translate, unreachable
 from taskqueue_operator.errors import (
     ClusterError,
-    ClusterUnavailableError,
-    ConflictError,
-    NamespaceTerminatingError,
     NotFoundError,
     NotLeaderError,
 )
@@ -49,6 +46,7 @@ _PLURALS = {
     "Service": "services",
     "Event": "events",
     "Lease": "leases",
+    "PodDisruptionBudget": "poddisruptionbudgets",
 }
 
 
@@ -177,10 +175,10 @@ class ClusterClient:
         }
         path = object_path(api_version, "Task", namespace)
         async for line in self._lines(f"{path}?{urlencode(query)}"):
-            event = _parse(line, f"WATCH {path}")
+            event = parse(line, f"WATCH {path}")
             if event["type"] == "ERROR":
                 code = event["object"].get("code", 0)
-                raise _translate(code, json.dumps(event["object"]).encode(), f"WATCH {path}")
+                raise translate(code, json.dumps(event["object"]).encode(), f"WATCH {path}")
             yield event
 
     async def apply(self, manifest: Mapping[str, Any], sub: str | None = None) -> dict[str, Any]:
@@ -230,6 +228,23 @@ class ClusterClient:
             object_path(api_version, kind, namespace, name),
             body=options,
             content_type=_JSON,
+        )
+
+    async def annotate(
+        self,
+        api_version: str,
+        kind: str,
+        namespace: str,
+        name: str,
+        annotations: Mapping[str, str],
+    ) -> None:
+        """Set annotations of an object."""
+        await self._json(
+            "PATCH",
+            object_path(api_version, kind, namespace, name),
+            query={"fieldManager": MANAGER},
+            body={"metadata": {"annotations": dict(annotations)}},
+            content_type="application/merge-patch+json",
         )
 
     async def create_lease(self, manifest: Mapping[str, Any]) -> dict[str, Any]:
@@ -301,7 +316,7 @@ class ClusterClient:
             headers["Content-Type"] = content_type
         fenced = fenced and method != "GET"
         text, _ = await self._request(method, path, body=body, headers=headers, fenced=fenced)
-        return _parse(text, f"{method} {path.partition('?')[0]}") if text else {}
+        return parse(text, f"{method} {path.partition('?')[0]}") if text else {}
 
     async def _pages(
         self, path: str, query: Mapping[str, Any], *, accept: str = _JSON
@@ -324,14 +339,14 @@ class ClusterClient:
             try:
                 if response.status >= 400:
                     what = f"WATCH {path.partition('?')[0]}"
-                    raise _translate(response.status, await response.read(), what)
+                    raise translate(response.status, await response.read(), what)
                 async for line in response.response.content:
                     if line.endswith(b"\n"):  # else it was cut off
                         yield line
             finally:
                 response.response.close()
         except _UNREACHABLE as error:
-            raise _unreachable(error) from error
+            raise unreachable(error) from error
 
     async def _request(
         self,
@@ -351,47 +366,7 @@ class ClusterClient:
             response = await self._api.call_api(*request, _request_timeout=TIMEOUT)
             text = await response.read()
         except _UNREACHABLE as error:
-            raise _unreachable(error) from error
+            raise unreachable(error) from error
         if response.status >= 400:
-            raise _translate(response.status, text, f"{method} {path.partition('?')[0]}")
+            raise translate(response.status, text, f"{method} {path.partition('?')[0]}")
         return text, response.headers
-
-
-def _unreachable(error: Exception) -> ClusterUnavailableError:
-    text = f"the API server cannot be reached: {type(error).__name__}: {error}"
-    return ClusterUnavailableError(0, text)
-
-
-def _parse(text: bytes, request: str) -> dict[str, Any]:
-    """Return the object that an answer is; what is none comes from something in between."""
-    with suppress(ValueError):
-        answer = json.loads(text)
-        if isinstance(answer, dict):
-            return answer
-    # Not shown: it may be half a Secret.
-    raise ClusterUnavailableError(0, f"{request}: the answer is no object")
-
-
-def _translate(status: int, text: bytes, request: str) -> ClusterError:
-    """Return the error that the API server means, with its own words."""
-    try:
-        answer = json.loads(text)
-        message = answer["message"]
-        causes = [cause.get("reason") for cause in (answer.get("details") or {}).get("causes", [])]
-    except (ValueError, KeyError, TypeError, AttributeError):
-        message = text[:200].decode(errors="replace")
-        causes = []
-    message_begins_untyped = str(message).startswith("failed to create typed patch object")
-    message = f"{request}: {message} (HTTP {status})"
-    if status == 404:
-        return NotFoundError(status, message)
-    if status in (409, 422):
-        return ConflictError(status, message)
-    if message_begins_untyped:
-        # Said with status 500, though it is the manifest that is wrong, and stays so.
-        return ClusterError(status, message)
-    if status == 429 or status >= 500:
-        return ClusterUnavailableError(status, message)
-    if "NamespaceTerminating" in causes:
-        return NamespaceTerminatingError(status, message)
-    return ClusterError(status, message)

@@ -4,19 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from taskqueue_api.conditions import MESSAGE_MAX, Condition, ConditionStatus
+from taskqueue_api.taskqueue import TaskQueueSpec
 from taskqueue_operator.domain.last_words import last_words
-
-READY = "Ready"
-BROKER_READY = "BrokerReady"
-WORKERS_READY = "WorkersReady"
-WORKER_CREDENTIALS = "WorkerCredentials"
-DEAD_LETTER_LIMITS = "DeadLetterLimits"
-PRIORITIES = "Priorities"
-
-SCALED_TO_ZERO = "ScaledToZero"
-"""Reason where no workers are wanted: all is as asked, and yet nothing runs."""
-
-_POD_MESSAGE_MAX = 400
+from taskqueue_operator.domain.scaling_history import Fault
 
 
 class Finding(NamedTuple):
@@ -32,6 +22,39 @@ class Finding(NamedTuple):
         return self.status == "True"
 
 
+READY = "Ready"
+BROKER_READY = "BrokerReady"
+WORKERS_READY = "WorkersReady"
+WORKER_CREDENTIALS = "WorkerCredentials"
+DEAD_LETTER_LIMITS = "DeadLetterLimits"
+PRIORITIES = "Priorities"
+
+SCALED_TO_ZERO = "ScaledToZero"
+PAUSED = "Paused"
+WORKERS_STARTING = "WorkersStarting"
+CAP_REACHED = "CapReached"
+IDLE = "Idle"
+AT_REST = (READY, SCALED_TO_ZERO, PAUSED, IDLE)
+"""Reasons of a TaskQueue with which all is as asked for."""
+
+_RESTING = {
+    SCALED_TO_ZERO: Finding(
+        "True",
+        SCALED_TO_ZERO,
+        "the queue takes Tasks, and nothing runs them until spec.workers.replicas is raised",
+    ),
+    PAUSED: Finding(
+        "True",
+        PAUSED,
+        "the queue takes Tasks, and nothing runs them until spec.paused is false",
+    ),
+    IDLE: Finding("True", IDLE, "the queue takes Tasks, and workers start when there are some"),
+}
+"""What `Ready` says where no workers are wanted."""
+
+_POD_MESSAGE_MAX = 400
+
+
 def decide_workers_ready(
     desired: int, deployment: Mapping[str, Any], pods: Sequence[Mapping[str, Any]]
 ) -> Finding:
@@ -40,8 +63,6 @@ def decide_workers_ready(
     deployment: the object as last seen.
     pods: the worker pods; may be empty when all is well.
     """
-    if desired == 0:
-        return Finding("True", SCALED_TO_ZERO, "no workers are wanted: spec.workers.replicas is 0")
     status = deployment.get("status", {})
     ready = status.get("readyReplicas", 0)
     updated = status.get("updatedReplicas", 0)
@@ -62,7 +83,25 @@ def decide_workers_ready(
         return Finding("True", "RollingOut", f"{updated} of {desired} workers are up to date")
     name = find_starting_pod(pods)
     hint = f"; `kubectl describe pod {name}` tells what it waits for" if name else ""
-    return Finding("False", "WorkersStarting", f"{ready} of {desired} workers are ready{hint}")
+    return Finding("False", WORKERS_STARTING, f"{ready} of {desired} workers are ready{hint}")
+
+
+def decide_resting(spec: TaskQueueSpec) -> Finding:
+    """Return why no workers are wanted."""
+    if spec.paused:
+        return Finding("True", PAUSED, "no workers are wanted: spec.paused is true")
+    if spec.workers.scaling is not None:
+        return Finding("True", IDLE, "no workers are wanted: there is nothing to do")
+    if spec.workers.replicas == 0:
+        return Finding("True", SCALED_TO_ZERO, "no workers are wanted: spec.workers.replicas is 0")
+    return Finding("False", CAP_REACHED, "no workers: the operator's limit of pods is reached")
+
+
+def find_fault(finding: Finding) -> Fault | None:
+    """Return why more pods would not start, from how the workers are; None: they would."""
+    if finding.status != "False" or finding.reason == WORKERS_STARTING:
+        return None
+    return Fault(finding.reason, finding.message)
 
 
 def is_rolled_out(desired: int, deployment: Mapping[str, Any]) -> bool:
@@ -143,12 +182,8 @@ def build_conditions(
     faults = [finding for finding in faults if finding.reason != "SharedSecret"]
     if faults:
         ready = faults[0]
-    elif workers.reason == SCALED_TO_ZERO:
-        ready = Finding(
-            "True",
-            SCALED_TO_ZERO,
-            "the queue takes Tasks, and nothing runs them until spec.workers.replicas is raised",
-        )
+    elif workers.reason in _RESTING:
+        ready = _RESTING[workers.reason]
     else:
         ready = Finding("True", READY, "the queue takes and runs Tasks")
     findings = {

@@ -163,7 +163,8 @@ def lacks_confirmation(observation: Observation, decision: Decision) -> bool:
 def _raise(case: Case) -> Decision:
     limits = [
         Limit(
-            case.history.lowest_wanted,
+            # The first pod comes at once: without one, nothing shows how fast the work goes.
+            max(case.history.lowest_wanted, 1),
             "Stabilizing",
             f"fewer were enough within the last {_text(case.policy.up.window)}",
         )

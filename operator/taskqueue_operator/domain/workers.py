@@ -11,7 +11,7 @@ from taskqueue_api import names
 from taskqueue_api.durations import parse_duration
 from taskqueue_api.payload_from import PayloadSourcesSpec
 from taskqueue_api.retries import write_policy
-from taskqueue_api.taskqueue import TaskQueueSpec, WorkersSpec
+from taskqueue_api.taskqueue import TaskQueueSpec
 from taskqueue_operator.domain.containers import (
     DEFAULT_RESOURCES,
     SECURITY_CONTEXT,
@@ -22,6 +22,7 @@ from taskqueue_operator.domain.sidecars import build_sidecar_volumes, build_side
 
 UID = 10001
 GRACE_MARGIN = timedelta(seconds=30)
+_SPREAD_OVER = ("topology.kubernetes.io/zone", "kubernetes.io/hostname")
 BROKER_MOUNT = f"{names.RESERVED_MOUNTS}/broker"
 
 
@@ -53,11 +54,6 @@ class WorkerDefaults:
     image_pull_policy: str
     cluster: str
     log_format: str
-
-
-def decide_replicas(workers: WorkersSpec) -> tuple[int, str]:
-    """Return how many worker pods a TaskQueue needs, and why."""
-    return workers.replicas, "FixedReplicas"
 
 
 def build_metadata(owner: Owner, name: str) -> dict[str, Any]:
@@ -137,13 +133,16 @@ def _source_rules(sources: PayloadSourcesSpec) -> list[dict[str, Any]]:
 
 
 def build_deployment(
-    owner: Owner, spec: TaskQueueSpec, defaults: WorkerDefaults, secret_version: str
+    owner: Owner,
+    spec: TaskQueueSpec,
+    defaults: WorkerDefaults,
+    secret_version: str,
+    replicas: int,
 ) -> dict[str, Any]:
     """Return the workers' Deployment.
 
     secret_version: of the broker credentials; a new one rolls the pods.
     """
-    replicas, _ = decide_replicas(spec.workers)
     labels = names.worker_labels(owner.name)
     template = spec.workers.template
     return {
@@ -171,9 +170,38 @@ def build_deployment(
     }
 
 
+def build_disruption_budget(owner: Owner) -> dict[str, Any]:
+    """Return what keeps a node that is drained from taking more than one worker at a time.
+
+    Never none: a worker that is evicted finishes what it runs, and a node must not be held up for
+    ever.
+    """
+    return {
+        "apiVersion": "policy/v1",
+        "kind": "PodDisruptionBudget",
+        "metadata": build_metadata(owner, names.child(owner.name)),
+        "spec": {
+            "maxUnavailable": 1,
+            "selector": {"matchLabels": names.worker_labels(owner.name)},
+            # A worker that is not ready runs nothing, or finishes what it runs all the same.
+            "unhealthyPodEvictionPolicy": "AlwaysAllow",
+        },
+    }
+
+
 def grace_seconds(timeout: str) -> int:
     """Return how long a pod may take to stop: its longest Task and a margin, whole seconds."""
     return ceil((parse_duration(timeout) + GRACE_MARGIN).total_seconds())
+
+
+def _spread(owner: Owner, key: str) -> dict[str, Any]:
+    """Return that the workers stand in different places, where there are any. key: of nodes."""
+    return {
+        "maxSkew": 1,
+        "topologyKey": key,
+        "whenUnsatisfiable": "ScheduleAnyway",
+        "labelSelector": {"matchLabels": names.worker_labels(owner.name)},
+    }
 
 
 def _pod_spec(owner: Owner, spec: TaskQueueSpec, defaults: WorkerDefaults) -> dict[str, Any]:
@@ -193,6 +221,7 @@ def _pod_spec(owner: Owner, spec: TaskQueueSpec, defaults: WorkerDefaults) -> di
             "seccompProfile": {"type": "RuntimeDefault"},
         },
         "containers": [worker],
+        "topologySpreadConstraints": [_spread(owner, key) for key in _SPREAD_OVER],
         "volumes": [
             {
                 "name": "taskqueue-broker",

@@ -12,6 +12,7 @@ from taskqueue_operator.services.cancels import Cancels
 from taskqueue_operator.services.counts import Counts
 from taskqueue_operator.services.dispatcher import Dispatcher
 from taskqueue_operator.services.hints import Hints
+from taskqueue_operator.services.scaler import Scaler
 
 
 def register(
@@ -20,6 +21,7 @@ def register(
     hints: Hints,
     cancels: Cancels,
     counts: Counts,
+    scaler: Scaler,
 ) -> None:
     """Register the handler of Tasks."""
 
@@ -34,6 +36,7 @@ def register(
         course = decide_course(event["type"], body)
         if course in (Course.PUBLISH, Course.KEEP, Course.STOP):
             dispatcher.task_seen(body, listed=event["type"] is None)
+            scaler.work_came(queue)
         elif course is Course.CANCEL:
             dispatcher.cancel(body)
         else:

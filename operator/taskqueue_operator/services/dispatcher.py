@@ -16,6 +16,7 @@ from typing import Any
 from taskqueue_api.messages import TaskUid
 from taskqueue_operator import metrics
 from taskqueue_operator.broker.publisher import Verdict
+from taskqueue_operator.domain.demand import Demand
 from taskqueue_operator.domain.dispatching import (
     DEADLINE_MARGIN,
     QueueKey,
@@ -260,6 +261,11 @@ class Dispatcher:
         return decide_dispatched_through(
             oldest_unconfirmed=lane.oldest_unconfirmed(), newest_seen=lane.newest
         )
+
+    def demand(self, key: QueueKey, most: int | None = None) -> Demand:
+        """Return what a TaskQueue's workers have to do. most: stop counting beyond."""
+        lane = self._lanes.get(key)
+        return lane.demand(self._now(), most) if lane else Demand()
 
     def wake(self) -> None:
         """Try all queues again: this operator may not have led for a while."""

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from taskqueue_api.messages import TaskUid
 from taskqueue_operator.broker.link import Link
 from taskqueue_operator.broker.publisher import Publisher, Verdict
+from taskqueue_operator.domain.demand import Demand
 from taskqueue_operator.domain.dispatching import QueueKey, WaitingTask
 
 QUEUE_NOT_FOUND = "QueueNotFound"
@@ -109,6 +110,33 @@ class Lane:
         places = (Place.OUT, Place.IN_FLIGHT)
         entries = [entry for entry in self.entries.values() if entry.place in places]
         return [entry for entry in entries if concerns(entry)]
+
+    def demand(self, now: datetime, most: int | None = None) -> Demand:
+        """Return what is to be done. now: the API server's time.
+
+        most: stop counting beyond; None: count all.
+        """
+        due = running = 0
+        oldest, next_due = now, None
+        for entry in self.entries.values():
+            task = entry.task
+            if entry.place is Place.REFUSED:
+                continue
+            if task.due is not None and task.due > now and not task.running:
+                next_due = task.due if next_due is None else min(next_due, task.due)
+                continue
+            due += 1
+            running += task.running
+            if not task.running:
+                oldest = min(oldest, task.due or task.created)
+            if most is not None and due > most:
+                break
+        return Demand(
+            due,
+            running,
+            (now - oldest).total_seconds(),
+            None if next_due is None else (next_due - now).total_seconds(),
+        )
 
     def oldest_unconfirmed(self) -> datetime | None:
         """Return when the oldest Task was created that is not known to be published.

@@ -83,6 +83,7 @@ class StatusBoard:
             return
         before = {item.type: item for item in row.wanted.conditions}.get(READY)
         merged = merge_conditions(row.wanted.conditions, changes, datetime.now(UTC))
+        merged.sort(key=lambda item: item.type != READY)  # people read from the top
         row.wanted = row.wanted.model_copy(
             update={"conditions": merged, "observed_generation": generation}
         )
@@ -98,9 +99,19 @@ class StatusBoard:
         """Set the number of dead letters."""
         self._update(key, dead_letters=number)
 
+    def backlog(self, key: QueueKey, backlog: int, busy: int) -> None:
+        """Set what the workers have to do, and how many of their slots are at it."""
+        row = self._rows.get(key)
+        if row:
+            workers = row.wanted.workers.model_copy(update={"busy": busy})
+            self._update(key, backlog=backlog, workers=workers)
+
     def workers(self, key: QueueKey, workers: WorkerCounts) -> None:
-        """Set the numbers of workers."""
-        self._update(key, workers=workers)
+        """Set the numbers of workers; of their slots `backlog` tells."""
+        row = self._rows.get(key)
+        if row:
+            busy = row.wanted.workers.busy
+            self._update(key, workers=workers.model_copy(update={"busy": busy}))
 
     def dispatched_through(self, key: QueueKey, moment: datetime) -> None:
         """Set the moment before which every waiting Task is published."""

@@ -15,8 +15,8 @@ from taskqueue_operator.broker.link import Link
 from taskqueue_operator.domain.dispatching import QueueKey
 from taskqueue_operator.domain.priorities import describe_priorities
 from taskqueue_operator.domain.readiness import (
+    AT_REST,
     READY,
-    SCALED_TO_ZERO,
     Finding,
     build_conditions,
 )
@@ -38,6 +38,7 @@ from taskqueue_operator.services.ladders import Ladders
 from taskqueue_operator.services.lanes import Gate
 from taskqueue_operator.services.letter_limits import LetterLimits
 from taskqueue_operator.services.requests import Requests
+from taskqueue_operator.services.scaler import Scaler
 from taskqueue_operator.services.status import StatusBoard
 from taskqueue_operator.services.workers import Workers
 
@@ -57,6 +58,7 @@ class TaskQueues:
         brokers: Brokers,
         credentials: Credentials,
         workers: Workers,
+        scaler: Scaler,
         dispatcher: Dispatcher,
         board: StatusBoard,
         counts: Counts,
@@ -68,6 +70,7 @@ class TaskQueues:
         self._brokers = brokers
         self._credentials = credentials
         self._workers = workers
+        self._scaler = scaler
         self._dispatcher = dispatcher
         self._board = board
         self._counts = counts
@@ -89,6 +92,8 @@ class TaskQueues:
         self._objects[key] = body
         self._board.seen(key, body)
         self._counts.queue_seen(key)
+        if body["metadata"].get("deletionTimestamp"):
+            self._scaler.forget(key)  # its workers are on their way out
         self._dead_letters.queue_seen(key, body)
         if known and known["metadata"]["generation"] != body["metadata"]["generation"]:
             self._counts.changed(key.namespace)  # its history may be another
@@ -114,6 +119,7 @@ class TaskQueues:
         self._counts.queue_gone(key)
         self._dead_letters.queue_gone(key)
         self._workers.forget(owner_of(body))
+        self._scaler.forget(key)
         self._dispatcher.close_queue(key)
         self._brokers.release(key)
         self._forget_vhosts()
@@ -149,6 +155,15 @@ class TaskQueues:
         key = self._workers.child_seen(body, deleted=deleted)
         if key in self._objects:
             self._requests.soon(key)
+
+    async def scale(self, key: QueueKey) -> None:
+        """Give a TaskQueue's Deployment its number of pods. Raises ClusterError.
+
+        Not under the lock: a reconcile may take long, as with a broker that does not answer.
+        """
+        body = self._objects.get(key)
+        if body is not None and not body["metadata"].get("deletionTimestamp"):
+            await self._workers.scale(owner_of(body))
 
     def broker_changed(self, keys: list[QueueKey], link: Link) -> None:
         """Hold the TaskQueues of a broker that went away; look at them when it is back."""
@@ -209,13 +224,14 @@ class TaskQueues:
                 # It went meanwhile, as it does when somebody takes its finalizer away: what was
                 # done since is undone.
                 self._forget(key, body)
-            elif reason not in (READY, SCALED_TO_ZERO):
+            elif reason not in AT_REST:
                 self._requests.trouble(key)
 
     async def _reconcile(self, key: QueueKey, body: Mapping[str, Any]) -> str:
         """Do it; return the reason of the Ready condition."""
         owner = owner_of(body)
         spec = TaskQueue.model_validate(body).spec
+        self._scaler.configure(key, body, spec)
         choice: BrokerChoice | None = None
         try:
             choice = await self._brokers.choose(key, spec.broker)

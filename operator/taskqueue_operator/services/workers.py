@@ -1,29 +1,40 @@
 """What runs a TaskQueue's workers, as objects in the cluster."""
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
+from weakref import WeakValueDictionary
 
 from taskqueue_api import names
 from taskqueue_api.taskqueue import TaskQueueSpec, WorkerCounts
 from taskqueue_operator.cluster.client import ClusterClient
 from taskqueue_operator.domain.dispatching import QueueKey
-from taskqueue_operator.domain.readiness import Finding, decide_workers_ready, is_rolled_out
+from taskqueue_operator.domain.readiness import (
+    Finding,
+    decide_resting,
+    decide_workers_ready,
+    find_fault,
+    is_rolled_out,
+)
 from taskqueue_operator.domain.workers import (
     Owner,
     WorkerDefaults,
     build_access,
     build_broker_secret,
     build_deployment,
-    decide_replicas,
+    build_disruption_budget,
 )
 from taskqueue_operator.errors import (
     ClusterError,
     ClusterUnavailableError,
     ConfigurationError,
     NamespaceTerminatingError,
+    NotFoundError,
 )
 from taskqueue_operator.services.children import Children
 from taskqueue_operator.services.credentials import WorkerCredentials
+from taskqueue_operator.services.scaler import Scaler
 from taskqueue_operator.services.status import StatusBoard
 
 
@@ -36,13 +47,18 @@ class Workers:
         cluster: ClusterClient,
         children: Children,
         board: StatusBoard,
+        scaler: Scaler,
         defaults: WorkerDefaults,
     ) -> None:
         self._cluster = cluster
         self._children = children
         self._board = board
+        self._scaler = scaler
         self._defaults = defaults
         self._deployments: dict[QueueKey, Mapping[str, Any]] = {}
+        self._builds: dict[QueueKey, Callable[[int], dict[str, Any]]] = {}
+        # Each lasts for as long as somebody holds it or waits for it.
+        self._locks: WeakValueDictionary[QueueKey, asyncio.Lock] = WeakValueDictionary()
 
     def child_seen(self, body: Mapping[str, Any], *, deleted: bool) -> QueueKey | None:
         """Take note of an owned object; return its TaskQueue when that is to be looked at."""
@@ -63,8 +79,14 @@ class Workers:
 
     def forget(self, owner: Owner) -> None:
         """Forget the objects of a TaskQueue."""
+        key = QueueKey(owner.namespace, owner.name)
         self._children.forget(owner)
-        self._deployments.pop(QueueKey(owner.namespace, owner.name), None)
+        self._deployments.pop(key, None)
+        self._builds.pop(key, None)
+
+    def stop(self, key: QueueKey) -> None:
+        """Change nothing of a TaskQueue's Deployment any more, until it is ensured again."""
+        self._builds.pop(key, None)
 
     async def verify(self, owner: Owner) -> None:
         """Read the owned objects: a deletion can be missed while a watch is broken.
@@ -82,21 +104,23 @@ class Workers:
         Without credentials, only what is there already is changed. Raises
         ClusterUnavailableError and NamespaceTerminatingError.
         """
-        desired, _ = decide_replicas(spec.workers)
+        key = QueueKey(owner.namespace, owner.name)
         try:
             secret_version = await self._ensure_secret(owner, credentials)
             if secret_version is None:
                 return Finding(
                     "Unknown", "NoCredentials", "not started: there are no broker credentials yet"
                 )
-            await self._children.apply(
-                owner,
-                [
-                    *build_access(owner, spec.workers.payload_sources),
-                    build_deployment(owner, spec, self._defaults, secret_version),
-                ],
+            access = build_access(owner, spec.workers.payload_sources)
+            await self._children.apply(owner, [*access, build_disruption_budget(owner)])
+            self._builds[key] = partial(
+                build_deployment, owner, spec, self._defaults, secret_version
             )
+            if self._scaler.replicas(key) is None:
+                self._scaler.start(key, await self._count_replicas(owner))
+            await self.scale(owner)
             deployment = await self._find_deployment(owner)
+            desired = self._scaler.replicas(key) or 0
             pods = []
             if not is_rolled_out(desired, deployment):
                 labels = names.worker_labels(owner.name)
@@ -108,8 +132,32 @@ class Workers:
         except ClusterError as error:
             return Finding("False", "ApiServerRefused", str(error))
         counts = count_workers(owner, desired, deployment.get("status", {}))
-        self._board.workers(QueueKey(owner.namespace, owner.name), counts)
-        return decide_workers_ready(desired, deployment, pods)
+        self._board.workers(key, counts)
+        resting = decide_resting(spec) if desired == 0 else None
+        finding = resting or decide_workers_ready(desired, deployment, pods)
+        self._scaler.found(key, counts.ready, find_fault(finding))
+        return finding
+
+    async def scale(self, owner: Owner) -> None:
+        """Give the Deployment the number of pods that is wanted now. Raises ClusterError.
+
+        Also ConfigurationError, as when it belongs to somebody else.
+        """
+        key = QueueKey(owner.namespace, owner.name)
+        async with self._locks.setdefault(key, asyncio.Lock()):
+            build, replicas = self._builds.get(key), self._scaler.replicas(key)
+            if build is None or replicas is None:
+                return
+            await self._children.apply(owner, [build(replicas)])
+            self._scaler.applied(key, replicas)
+
+    async def _count_replicas(self, owner: Owner) -> int:
+        """Return how many pods the Deployment asks for that an earlier operator has left."""
+        try:
+            deployment = await self._find_deployment(owner)
+        except NotFoundError:
+            return 0
+        return int(deployment.get("spec", {}).get("replicas", 1))
 
     async def _find_deployment(self, owner: Owner) -> Mapping[str, Any]:
         """Return the workers' Deployment as last seen, or read it: its watch may be behind."""

@@ -5,11 +5,16 @@ from typing import Any
 import pytest
 
 from taskqueue_api.conditions import MESSAGE_MAX
+from taskqueue_api.taskqueue import TaskQueueSpec
 from taskqueue_operator.domain.readiness import (
+    IDLE,
+    PAUSED,
     SCALED_TO_ZERO,
     Finding,
     build_conditions,
+    decide_resting,
     decide_workers_ready,
+    find_fault,
     find_pod_fault,
 )
 from tests.operator.builders import build_deployment_status
@@ -231,17 +236,55 @@ def test_workers_are_ready_when_all_wanted_ones_are_up_to_date(
     assert finding.message.startswith(expected[2])
 
 
+SCALED = {"handlers": {"python": {"module": "shop.tasks"}}, "scaling": {}}
+
+
 @pytest.mark.parametrize(
-    "found",
-    [deployment(desired=0, ready=0, updated=0), deployment(REPLICA_FAILURE, ready=1)],
-    ids=["none there", "some still there"],
+    ("spec", "reason", "words"),
+    [
+        pytest.param(
+            {"workers": {**SCALED, "scaling": None, "replicas": 0}},
+            SCALED_TO_ZERO,
+            "nothing runs them until spec.workers.replicas is raised",
+            id="fixed",
+        ),
+        pytest.param({"workers": SCALED}, IDLE, "workers start when there are some", id="idle"),
+        pytest.param(
+            {"workers": SCALED, "paused": True},
+            PAUSED,
+            "nothing runs them until spec.paused is false",
+            id="paused",
+        ),
+    ],
 )
-def test_no_workers_wanted_is_ready_and_says_that_nothing_runs(found: dict[str, Any]) -> None:
-    workers = decide_workers_ready(0, found, [build_pod(**UNSCHEDULABLE)])
-    assert (workers.status, workers.reason) == ("True", SCALED_TO_ZERO)
+def test_no_workers_wanted_is_ready_and_says_what_runs_the_tasks(
+    spec: dict[str, Any], reason: str, words: str
+) -> None:
+    workers = decide_resting(TaskQueueSpec.model_validate(spec))
+    assert (workers.status, workers.reason) == ("True", reason)
     ready = build_conditions(1, BROKER, CREDENTIALS, workers, LIMITS, PRIORITIES)[0]
-    assert (ready.status, ready.reason) == ("True", SCALED_TO_ZERO)
-    assert "nothing runs them until spec.workers.replicas is raised" in ready.message
+    assert (ready.status, ready.reason) == ("True", reason)
+    assert words in ready.message
+
+
+def test_no_workers_for_want_of_room_is_not_ready() -> None:
+    spec = TaskQueueSpec.model_validate({"workers": {**SCALED, "scaling": None}})
+    assert decide_resting(spec).reason == "CapReached"
+
+
+@pytest.mark.parametrize(
+    ("finding", "fault"),
+    [
+        (Finding("True", "WorkersReady", ""), None),
+        (Finding("False", "WorkersStarting", "soon"), None),
+        (Finding("False", "ImagePullBackOff", "why"), ("ImagePullBackOff", "why")),
+        (Finding("False", "PodsRefused", "quota"), ("PodsRefused", "quota")),
+    ],
+)
+def test_more_pods_are_of_no_use_where_those_there_cannot_start(
+    finding: Finding, fault: tuple[str, str] | None
+) -> None:
+    assert find_fault(finding) == fault
 
 
 @pytest.mark.parametrize(

@@ -189,6 +189,14 @@ def test_going_up_waits_until_more_was_needed_for_the_whole_window() -> None:
     assert deployment.see(55, due=20)[:2] == (5, "BacklogGrew")
 
 
+def test_the_first_pod_comes_at_once_whatever_the_window() -> None:
+    deployment = Deployment(SLOW_UP)
+    deployment.see(-1000)
+    assert deployment.see(0, due=20)[:2] == (1, "Stabilizing")
+    assert deployment.see(29.9, due=20)[:2] == (1, "Stabilizing")
+    assert deployment.see(30, due=20)[:2] == (5, "BacklogGrew")
+
+
 def test_steps_up_are_counted_within_their_period() -> None:
     deployment = settled(1, STEPS)
     seen = [deployment.see(at, due=40).replicas for at in range(1, 60, 5)]

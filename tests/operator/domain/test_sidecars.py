@@ -17,7 +17,7 @@ NO_TOKEN = {
 def pod(*sidecars: dict[str, Any], **template: Any) -> dict[str, Any]:
     """Return the spec of a worker pod with these sidecars."""
     spec = build_spec(template={"sidecars": list(sidecars), **template})
-    deployment = build_deployment(OWNER, spec, DEFAULTS, "abc123")
+    deployment = build_deployment(OWNER, spec, DEFAULTS, "abc123", 1)
     found: dict[str, Any] = deployment["spec"]["template"]["spec"]
     return found
 

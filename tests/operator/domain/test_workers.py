@@ -12,7 +12,7 @@ from taskqueue_operator.domain.workers import (
     build_access,
     build_broker_secret,
     build_deployment,
-    decide_replicas,
+    build_disruption_budget,
     grace_seconds,
 )
 from tests.operator.builders import CLUSTER, DEFAULTS, OWNER, QUEUE_UID, build_spec
@@ -25,7 +25,7 @@ LABELS = {
 
 
 def deployment(spec: TaskQueueSpec | None = None, **template: Any) -> dict[str, Any]:
-    return build_deployment(OWNER, spec or build_spec(template=template), DEFAULTS, "abc123")
+    return build_deployment(OWNER, spec or build_spec(template=template), DEFAULTS, "abc123", 2)
 
 
 def pod(spec: TaskQueueSpec | None = None, **template: Any) -> dict[str, Any]:
@@ -181,7 +181,7 @@ def test_the_selector_matches_the_pods() -> None:
 
 def test_another_secret_rolls_the_pods() -> None:
     one, other = (
-        build_deployment(OWNER, build_spec(), DEFAULTS, text)["spec"]["template"]
+        build_deployment(OWNER, build_spec(), DEFAULTS, text, 2)["spec"]["template"]
         for text in ("one", "other")
     )
     assert one != other
@@ -250,10 +250,27 @@ def test_only_readiness_depends_on_the_broker() -> None:
 
 
 def test_replicas_are_as_asked() -> None:
-    spec = build_spec(replicas=3)
-    assert decide_replicas(spec.workers) == (3, "FixedReplicas")
-    assert deployment(spec)["spec"]["replicas"] == 3
-    assert deployment(build_spec(replicas=0))["spec"]["replicas"] == 0
+    for replicas in (0, 3):
+        body = build_deployment(OWNER, build_spec(), DEFAULTS, "hash", replicas)
+        assert body["spec"]["replicas"] == replicas
+
+
+def test_a_node_that_is_drained_takes_one_worker_at_a_time() -> None:
+    budget = build_disruption_budget(OWNER)
+    assert budget["metadata"]["name"] == "tq-emails"
+    assert budget["spec"]["maxUnavailable"] == 1
+    assert budget["spec"]["selector"] == {"matchLabels": LABELS}
+
+
+def test_workers_stand_in_different_places_where_there_are_any() -> None:
+    constraints = pod()["topologySpreadConstraints"]
+    assert [one["topologyKey"] for one in constraints] == [
+        "topology.kubernetes.io/zone",
+        "kubernetes.io/hostname",
+    ]
+    for one in constraints:
+        assert one["whenUnsatisfiable"] == "ScheduleAnyway"
+        assert one["labelSelector"] == {"matchLabels": LABELS}
 
 
 def test_a_rollout_never_runs_with_fewer_workers() -> None:

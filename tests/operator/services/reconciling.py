@@ -4,13 +4,17 @@ import copy
 from typing import Any
 
 from taskqueue_operator.domain.ladder import build_ladder
+from taskqueue_operator.services.backlogs import Backlogs
 from taskqueue_operator.services.children import Children
 from taskqueue_operator.services.counts import Counts
 from taskqueue_operator.services.credentials import Credentials
 from taskqueue_operator.services.dead_letters import DeadLetters
+from taskqueue_operator.services.deletion_costs import DeletionCosts
 from taskqueue_operator.services.dispatcher import Dispatcher
 from taskqueue_operator.services.letter_limits import LetterLimits
 from taskqueue_operator.services.requests import Requests
+from taskqueue_operator.services.scaler import Scaler
+from taskqueue_operator.services.scaling_reports import ScalingReports
 from taskqueue_operator.services.status import StatusBoard
 from taskqueue_operator.services.task_writer import TaskWriter
 from taskqueue_operator.services.taskqueues import TaskQueues
@@ -34,7 +38,7 @@ WORK = "tq.shop.emails"
 class World:
     """One TaskQueue and all that the operator has for it; the operator started at NOW."""
 
-    def __init__(self) -> None:
+    def __init__(self, cap: int | None = None) -> None:
         self.now = NOW
         self.rabbit = FakeRabbit()
         self.link = FakeLink(self.rabbit)
@@ -53,6 +57,15 @@ class World:
             self.cluster, self.board, lambda *_: None, lambda: NOW, lambda *_: None
         )
         self.dead_letters = DeadLetters(self.cluster, self.brokers, self.board)
+        self.backlogs = Backlogs(self.brokers, lambda: self.scaler.keys(), lambda: None)
+        self.scaler = Scaler(
+            demand=self.dispatcher.demand,
+            backlogs=self.backlogs,
+            apply=lambda key: self.queues.scale(key),
+            spare_busy=DeletionCosts(self.cluster, lambda: NOW).mark,
+            reports=ScalingReports(self.cluster, self.board),
+            cap=cap,
+        )
         self.queues = TaskQueues(
             brokers=self.brokers,
             credentials=Credentials(self.cluster, self.brokers),
@@ -60,8 +73,10 @@ class World:
                 cluster=self.cluster,
                 children=Children(self.cluster),
                 board=self.board,
+                scaler=self.scaler,
                 defaults=DEFAULTS,
             ),
+            scaler=self.scaler,
             dispatcher=self.dispatcher,
             board=self.board,
             counts=self.counts,

@@ -25,7 +25,7 @@ def children(cluster: FakeCluster) -> Children:
 
 
 def deployment(replicas: int = 1, owner: Owner = OWNER) -> dict[str, Any]:
-    return build_deployment(owner, build_spec(replicas=replicas), DEFAULTS, "hash")
+    return build_deployment(owner, build_spec(), DEFAULTS, "hash", replicas)
 
 
 def secret(uri: str = "amqp://u:p@h") -> dict[str, Any]:

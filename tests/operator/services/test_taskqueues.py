@@ -58,6 +58,7 @@ async def test_everything_is_made_and_the_conditions_say_so(world: World) -> Non
         ("Role", "tq-emails"),
         ("RoleBinding", "tq-emails"),
         ("Deployment", "tq-emails"),
+        ("PodDisruptionBudget", "tq-emails"),
     }
 
 
@@ -71,6 +72,7 @@ async def test_it_is_ready_when_its_workers_are(world: World) -> None:
         "desired": 1,
         "replicas": 1,
         "ready": 1,
+        "busy": 0,
         "selector": "app.kubernetes.io/name=taskqueue-worker,"
         "app.kubernetes.io/managed-by=taskqueue-operator,taskqueue.dev/queue=emails",
     }

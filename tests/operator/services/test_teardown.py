@@ -55,7 +55,7 @@ class World:
     def __init__(self) -> None:
         self.rabbit = FakeRabbit("taskqueue.unrouted", WORK, DEAD, "tq.shop.other")
         self.cluster = FakeCluster(
-            build_secret(), build_deployment(OWNER, build_spec(), DEFAULTS, "hash")
+            build_secret(), build_deployment(OWNER, build_spec(), DEFAULTS, "hash", 1)
         )
         self.brokers = FakeBrokers(self.cluster, FakeLink(self.rabbit))
         self.brokers.api.users = {USER: ("", {}, []), "other": ("", {}, [])}

@@ -1,0 +1,295 @@
+"""The number of worker pods follows what is to be done, at once upwards and carefully downwards."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from prometheus_client import REGISTRY
+
+from taskqueue_api.conditions import rfc3339
+from taskqueue_operator.broker.management import QueueTotals
+from taskqueue_operator.domain.deletion_cost import ANNOTATION
+from taskqueue_operator.errors import ClusterUnavailableError, ManagementUnavailableError
+from taskqueue_operator.services.scaler import EVERY_SECONDS
+from tests.operator.builders import KEY, NOW, build_task, build_taskqueue
+from tests.operator.clock import settle
+from tests.operator.services.reconciling import WORK, World
+
+QUICK = {
+    "maxReplicas": 4,
+    "scaleDown": {"stabilization": "10s"},
+    "idleBeforeZero": "30s",
+}
+
+
+def spec(scaling: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
+    handlers = {"python": {"module": "shop.tasks"}}
+    return {"workers": {"handlers": handlers, "scaling": {**QUICK, **(scaling or {})}}, **changes}
+
+
+class Scaling(World):
+    """A TaskQueue whose workers follow its backlog, and loops that run."""
+
+    def __init__(self, cap: int | None = None) -> None:
+        super().__init__(cap)
+        self.brokers.api.totals = {WORK: QueueTotals(0, 0)}
+
+    def come(self, *names: str, **fields: Any) -> None:
+        """Let Tasks come."""
+        for name in names:
+            self.dispatcher.task_seen(build_task(name, **fields), listed=False)
+            self.scaler.work_came(KEY)
+
+    def finish(self, *names: str) -> None:
+        """Let Tasks end."""
+        for name in names:
+            self.dispatcher.task_left(build_task(name)["metadata"]["uid"])
+
+    @property
+    def pods(self) -> int:
+        """What the Deployment asks for."""
+        return int(self.deployment["spec"]["replicas"])
+
+    async def condition(self) -> tuple[str, str, str]:
+        """Return status, reason and message of the condition."""
+        await self.board.flush()
+        conditions = self.cluster.find("TaskQueue", "emails")["status"]["conditions"]
+        (found,) = [one for one in conditions if one["type"] == "Scaling"]
+        return found["status"], found["reason"], found["message"]
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[Scaling]:
+    async for world in _running(Scaling()):
+        yield world
+
+
+async def _running(world: Scaling) -> AsyncIterator[Scaling]:
+    loops = [asyncio.create_task(one.run()) for one in (world.scaler, world.backlogs)]
+    yield world
+    assert not any(one.done() for one in loops)
+    for one in loops:
+        one.cancel()
+    await world.dispatcher.stop(0)
+    world.scaler.forget(KEY)
+
+
+async def rounds(number: float) -> None:
+    await asyncio.sleep(number * EVERY_SECONDS + 0.5)
+
+
+async def test_an_idle_queue_has_no_workers_and_one_comes_with_the_first_task(
+    world: Scaling,
+) -> None:
+    conditions = await world.reconcile(spec=spec())
+    assert world.pods == 0
+    assert conditions["Ready"] == conditions["WorkersReady"] == ("True", "Idle")
+    world.come("a")
+    await asyncio.sleep(0.1)
+    assert world.pods == 1
+    assert (await world.condition())[:2] == ("True", "BacklogGrew")
+    (event,) = [one for one in world.cluster.events if one[1] == "Scaled"]
+    assert event[2].startswith("from 0 to 1 workers: BacklogGrew: ")
+
+
+async def test_many_tasks_at_once_are_one_write(world: Scaling) -> None:
+    await world.reconcile(spec=spec())
+    writes = world.cluster.count("apply", "Deployment")
+    world.come(*(f"t{n}" for n in range(9)))
+    await asyncio.sleep(0.1)
+    assert world.pods == 4
+    assert world.cluster.count("apply", "Deployment") == writes + 1
+
+
+async def test_messages_of_outside_producers_count(world: Scaling) -> None:
+    await world.reconcile(spec=spec())
+    world.brokers.api.totals = {WORK: QueueTotals(2, 1)}
+    await rounds(2)
+    assert world.pods == 3
+
+
+async def test_workers_go_when_nothing_is_left_and_that_is_certain(world: Scaling) -> None:
+    await world.reconcile(spec=spec())
+    world.come("a", "b")
+    await asyncio.sleep(0.1)
+    world.finish("a", "b")
+    await rounds(4)
+    assert world.pods == 1  # the last one stays for a while
+    await rounds(4)
+    assert world.pods == 0
+    assert (await world.condition())[:2] == ("True", "Idle")
+
+
+async def test_a_false_zero_takes_no_worker_away(world: Scaling) -> None:
+    """As of a quorum queue without a leader, whoever answers for it."""
+    await world.reconcile(spec=spec())
+    world.brokers.api.totals = {WORK: QueueTotals(3, 0)}
+    await rounds(2)
+    assert world.pods == 3
+    world.brokers.api.totals = {WORK: QueueTotals(0, 0)}
+    world.rabbit.silent.add(WORK)
+    await rounds(40)
+    assert world.pods == 3
+    assert (await world.condition())[:2] == ("Unknown", "BacklogUnknown")
+    world.rabbit.silent.clear()
+    world.rabbit.ready = {WORK: 3}  # it answers, and has messages
+    await rounds(10)
+    assert world.pods == 3
+    world.rabbit.ready = {}
+    await rounds(10)
+    assert world.pods == 0
+
+
+async def test_without_any_answer_of_rabbitmq_workers_only_come(world: Scaling) -> None:
+    await world.reconcile(spec=spec())
+    world.come("a")
+    await asyncio.sleep(0.1)
+    world.brokers.api.totals = {}
+    world.finish("a")
+    await rounds(40)
+    assert world.pods == 1
+    world.come("b", "c")
+    await asyncio.sleep(0.1)
+    assert world.pods == 2
+
+
+async def test_without_the_management_api_it_goes_on_and_says_so(world: Scaling) -> None:
+    await world.reconcile(spec=spec())
+    world.brokers.api.error = ManagementUnavailableError("it is away")
+    world.rabbit.ready = {WORK: 3}
+    await rounds(2)
+    assert world.pods == 3
+    assert "it is away" in (await world.condition())[2]
+
+
+async def test_delayed_tasks_count_once_they_are_due(world: Scaling) -> None:
+    await world.reconcile(spec=spec())
+    due = NOW + timedelta(hours=1)
+    world.come("later", spec={"notBefore": rfc3339(due)})
+    await rounds(3)
+    assert world.pods == 0
+    world.now = due
+    await rounds(1)
+    assert world.pods == 1
+
+
+async def test_a_paused_queue_has_no_workers_and_goes_on_at_once(world: Scaling) -> None:
+    await world.reconcile(spec=spec())
+    world.come("a", "b")
+    await asyncio.sleep(0.1)
+    paused = {"generation": 2}
+    conditions = await world.reconcile(spec=spec(paused=True), metadata=paused)
+    assert world.pods == 0
+    assert conditions["Ready"] == ("True", "Paused")
+    assert conditions["Scaling"] == ("False", "Paused")
+    world.come("c")
+    await rounds(2)
+    assert world.pods == 0
+    await world.reconcile(spec=spec(), metadata={"generation": 3})
+    assert world.pods == 3
+
+
+async def test_a_fixed_number_can_be_paused_too(world: Scaling) -> None:
+    workers = {"handlers": {"python": {"module": "shop.tasks"}}, "replicas": 3}
+    conditions = await world.reconcile(spec={"workers": workers})
+    assert world.pods == 3
+    assert "Scaling" not in conditions
+    await world.reconcile(spec={"workers": workers, "paused": True}, metadata={"generation": 2})
+    assert world.pods == 0
+    await world.reconcile(spec={"workers": workers}, metadata={"generation": 3})
+    assert world.pods == 3
+
+
+async def test_the_next_operator_goes_on_with_the_workers_there_are(world: Scaling) -> None:
+    await world.reconcile(spec=spec())
+    world.come("a", "b", "c")
+    await asyncio.sleep(0.1)
+    async for later in _running(Scaling()):
+        for body in world.cluster.objects.values():
+            if body["kind"] in ("Deployment", "Secret"):
+                references = body["metadata"].get("ownerReferences", [])
+                body["metadata"]["ownerReferences"] = references
+                later.cluster.add(body)
+        await later.reconcile(spec=spec())
+        assert later.pods == 3
+
+
+async def test_what_keeps_pods_from_starting_keeps_more_from_coming(world: Scaling) -> None:
+    await world.reconcile(spec=spec())
+    world.come("a")
+    await asyncio.sleep(0.1)
+    waiting = {"state": {"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}}
+    metadata = {"name": "tq-emails-1"}
+    world.cluster.pods = [{"metadata": metadata, "status": {"containerStatuses": [waiting]}}]
+    await world.reconcile(spec=spec())
+    world.come("b", "c")
+    await asyncio.sleep(0.1)
+    assert world.pods == 1
+    status, reason, message = await world.condition()
+    assert (status, reason) == ("False", "Blocked")
+    assert "ImagePullBackOff" in message
+
+
+async def test_busy_workers_are_marked_before_others_go(world: Scaling) -> None:
+    await world.reconcile(spec=spec())
+    world.come("a", "b", "c")
+    await asyncio.sleep(0.1)
+    for name in ("p1", "p2", "p3"):
+        pod = {"kind": "Pod", "metadata": {"name": name, "namespace": "shop"}, "status": {}}
+        world.cluster.pods.append(world.cluster.add(pod))
+    running = {"startTime": rfc3339(NOW), "worker": {"pod": "p2"}}
+    world.cluster.lists = [{"items": [{"status": running}]}]
+    world.finish("a", "b")
+    await rounds(5)
+    assert world.pods == 1
+    costs = {
+        pod["metadata"]["name"]: pod["metadata"].get("annotations") for pod in world.cluster.pods
+    }
+    assert costs["p1"] is None
+    assert int(costs["p2"][ANNOTATION]) > 0
+    applied = [item.verb for item in world.cluster.requests if item.verb in ("annotate", "apply")]
+    assert applied.index("annotate") < len(applied) - 1
+
+
+async def test_what_the_api_server_refused_is_done_by_the_next_decision(world: Scaling) -> None:
+    await world.reconcile(spec=spec())
+    world.cluster.faults["apply"] = [ClusterUnavailableError(0, "away")]
+    world.come("a")
+    await asyncio.sleep(0.1)
+    assert world.pods == 0
+    await rounds(1)
+    assert world.pods == 1
+
+
+async def test_a_cap_is_shared_and_the_condition_says_so() -> None:
+    async for world in _running(Scaling(cap=2)):
+        await world.reconcile(spec=spec())
+        world.come("a", "b", "c")
+        await asyncio.sleep(0.1)
+        assert world.pods == 2
+        assert (await world.condition())[:2] == ("False", "CapReached")
+
+
+async def test_a_queue_that_is_deleted_is_not_scaled_any_more(world: Scaling) -> None:
+    await world.reconcile(spec=spec())
+    stamp = {"deletionTimestamp": rfc3339(NOW)}
+    world.queues.seen(build_taskqueue(spec=spec(), metadata=stamp))
+    world.come("a")
+    await rounds(2)
+    assert world.pods == 0
+
+
+async def test_metrics_and_status_show_what_there_is_to_do(world: Scaling) -> None:
+    await world.reconcile(spec=spec())
+    world.brokers.api.totals = {WORK: QueueTotals(7, 2)}
+    await rounds(2)
+    await settle()
+    labels = {"namespace": "shop", "queue": "emails"}
+    assert REGISTRY.get_sample_value("taskqueue_backlog", labels) == 9
+    assert REGISTRY.get_sample_value("taskqueue_workers_desired", labels) == 4
+    await world.board.flush()
+    assert world.cluster.find("TaskQueue", "emails")["status"]["backlog"] == 9
+    world.scaler.forget(KEY)
+    assert REGISTRY.get_sample_value("taskqueue_backlog", labels) is None
