@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 MINUTES := 10
 SEED := 1
-SIDE_BY_SIDE := --numprocesses 5 --dist worksteal
+SIDE_BY_SIDE := --numprocesses 7 --dist worksteal
 GENERATED := crds charts/taskqueue-operator/files/crds docs/reference.md
 
 .DEFAULT_GOAL := help
