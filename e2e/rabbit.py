@@ -19,6 +19,8 @@ _AMQP_PORT = 5672
 _MANAGEMENT_PORT = 15672
 _NOT_FOUND = 404
 DEFAULT_VHOST = "/"
+WORKER_CONSUMERS = 2
+"""Of each worker: one for its slots, one for what it has at hand beyond them."""
 
 
 class Depth(NamedTuple):

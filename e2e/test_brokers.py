@@ -16,7 +16,7 @@ from e2e.api import Object
 from e2e.conftest import MakeSpace, remove
 from e2e.demo import SYSTEM_NAMESPACE
 from e2e.manifests import secret, task
-from e2e.rabbit import Rabbit
+from e2e.rabbit import WORKER_CONSUMERS, Rabbit
 from e2e.space import Space, condition_of, message_of
 from e2e.system import RABBITMQ, name_of
 from taskqueue_api.names import DEAD_LETTER_EXCHANGE, EXCHANGE
@@ -75,7 +75,7 @@ def test_secret(space: Space, shape: Callable[[Rabbit], dict[str, str]], vhost: 
         assert condition_of(body, "WorkerCredentials")["reason"] == "DedicatedUser"
         depth = there.depth(space.work_queue("queue"))
         assert depth is not None
-        assert depth.consumers == 1
+        assert depth.consumers == WORKER_CONSUMERS
         assert worker_rabbit(space, "queue").vhost == vhost
         space.kubectl.run("delete", "tq", "queue", "--timeout=60s")
         assert there.depth(space.work_queue("queue")) is None

@@ -10,6 +10,7 @@ import pytest
 from e2e.api import Object
 from e2e.manifests import secret, task
 from e2e.node import node, paths
+from e2e.rabbit import WORKER_CONSUMERS
 from e2e.space import Space, condition_of, count_runs, error_of, message_of
 from e2e.system import name_of
 
@@ -45,7 +46,7 @@ def shows_workers(space: Space, count: int) -> bool:
 def has_consumers(space: Space, count: int) -> bool:
     """Return whether RabbitMQ knows so many consumers of the queue."""
     depth = space.system.rabbit.depth(space.work_queue("scaled"))
-    return depth is not None and depth.consumers == count
+    return depth is not None and depth.consumers == WORKER_CONSUMERS * count
 
 
 def test_template_edit_rolls_out(space: Space) -> None:

@@ -6,7 +6,7 @@ import uuid
 import pytest
 
 from e2e.manifests import task
-from e2e.rabbit import Depth
+from e2e.rabbit import WORKER_CONSUMERS, Depth
 from e2e.space import Space, condition_of
 
 
@@ -17,7 +17,7 @@ def test_deleted_taskqueue_leaves_nothing_behind(space: Space) -> None:
     space.wait_task("done", "Succeeded")
     rabbit = space.system.rabbit
     assert broker_users(space)
-    assert rabbit.depth(space.work_queue("gone")) == Depth(ready=0, consumers=2)
+    assert rabbit.depth(space.work_queue("gone")) == Depth(0, WORKER_CONSUMERS)
     space.kubectl.run("delete", "tq", "gone", "--timeout=60s")
     for kind in ("Deployment", "ServiceAccount", "Role", "RoleBinding"):
         space.wait_gone(kind, "tq-gone")

@@ -8,7 +8,7 @@ import pytest
 from e2e.api import Object
 from e2e.conftest import MakeSpace
 from e2e.manifests import task
-from e2e.rabbit import Message
+from e2e.rabbit import WORKER_CONSUMERS, Message
 from e2e.space import Space, condition_of, count_runs, error_of
 from e2e.system import ask_pod, kill_process, name_of, read_metric
 from taskqueue_api.conditions import parse_time
@@ -175,7 +175,7 @@ def test_while_it_waits_it_says_why_and_until_when(space: Space) -> None:
     assert condition_of(body, "Succeeded")["status"] == "Unknown"
     space.wait("it is counted", lambda: counted(space, "waiting", "retrying") == 1)
     # It waits in no queue where it could keep another from being run.
-    assert space.system.rabbit.depth(space.work_queue("waiting")) == (0, 1)
+    assert space.system.rabbit.depth(space.work_queue("waiting")) == (0, WORKER_CONSUMERS)
     space.apply(task("other", "waiting", "record"))
     space.wait_task("other", "Succeeded")
 

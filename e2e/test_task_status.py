@@ -270,7 +270,7 @@ def test_tasks_can_be_selected_by_queue_handler_and_phase(kubectl: Kubectl, stag
         pytest.param(
             ["tq", "-o", "wide"],
             "NAME READY REASON WORKERS PENDING RUNNING RETRYING SUCCEEDED FAILED DEAD AGE DESIRED "
-            "MESSAGE",
+            "BACKLOG SCALING MESSAGE",
             id="queues, wide",
         ),
     ],

@@ -8,6 +8,7 @@ import pytest
 from e2e.api import ApiError
 from e2e.conftest import MakeSpace
 from e2e.manifests import task
+from e2e.rabbit import WORKER_CONSUMERS
 from e2e.space import Space, condition_of, error_of
 from e2e.test_retries import MINUTE
 from taskqueue_api.conditions import parse_time, rfc3339_milli
@@ -42,7 +43,7 @@ def test_a_task_for_later_starts_no_earlier(shared: Space) -> None:
     shared.apply(task("now", "works", "record"))
     shared.wait_task("now", "Succeeded")
     assert shared.get("Task", "later")["status"]["phase"] == "Pending"
-    assert shared.system.rabbit.depth(shared.work_queue("works")) == (0, 1)
+    assert shared.system.rabbit.depth(shared.work_queue("works")) == (0, WORKER_CONSUMERS)
     body = shared.wait_task("later", "Succeeded")
     started = parse_time(body["status"]["startTime"])
     # That is cut off to whole seconds.

@@ -94,7 +94,11 @@ class Scaler:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def configure(self, key: QueueKey, body: Mapping[str, Any], spec: TaskQueueSpec) -> None:
-        """Take note of what a TaskQueue asks for."""
+        """Take note of what a TaskQueue asks for.
+
+        The pods that it wants now come with the reconcile that follows: here they would still be
+        made as the spec was before.
+        """
         workers = spec.workers
         policy, slots = read_policy(workers), workers.concurrency
         queue = self._queues.get(key)
@@ -109,6 +113,7 @@ class Scaler:
         queue.body, queue.policy, queue.fixed = body, policy, workers.replicas
         queue.paused, queue.slots = spec.paused, slots
         if changed and queue.replicas is not None:
+            queue.applied = None
             self._decide(key, queue)
 
     def start(self, key: QueueKey, replicas: int) -> None:

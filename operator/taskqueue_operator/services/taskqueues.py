@@ -96,6 +96,7 @@ class TaskQueues:
             self._scaler.forget(key)  # its workers are on their way out
         self._dead_letters.queue_seen(key, body)
         if known and known["metadata"]["generation"] != body["metadata"]["generation"]:
+            self._workers.outdated(key)
             self._counts.changed(key.namespace)  # its history may be another
         # What an earlier operator left counts, not what this one writes later.
         through = (body.get("status") or {}).get("dispatchedThrough")

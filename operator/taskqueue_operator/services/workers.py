@@ -84,8 +84,8 @@ class Workers:
         self._deployments.pop(key, None)
         self._builds.pop(key, None)
 
-    def stop(self, key: QueueKey) -> None:
-        """Change nothing of a TaskQueue's Deployment any more, until it is ensured again."""
+    def outdated(self, key: QueueKey) -> None:
+        """Take note that the spec is another: the Deployment is next made by `ensure`."""
         self._builds.pop(key, None)
 
     async def verify(self, owner: Owner) -> None:

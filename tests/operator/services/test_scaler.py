@@ -191,6 +191,30 @@ async def test_a_paused_queue_has_no_workers_and_goes_on_at_once(world: Scaling)
     assert world.pods == 3
 
 
+async def test_pods_that_come_with_another_spec_are_of_that_spec(world: Scaling) -> None:
+    """Else they would run what waits by the spec of before, say with its timeout."""
+    await world.reconcile(spec=spec(timeout="1h"))
+    seen: list[tuple[int, int]] = []
+    apply = world.cluster.apply
+
+    async def watch(manifest: Any, sub: str | None = None) -> dict[str, Any]:
+        if manifest["kind"] == "Deployment":
+            pod = manifest["spec"]["template"]["spec"]
+            grace = pod["terminationGracePeriodSeconds"]
+            seen.append((manifest["spec"]["replicas"], grace))
+        return await apply(manifest, sub)
+
+    world.cluster.apply = watch  # type: ignore[method-assign]
+    world.queues.seen(
+        build_taskqueue(spec=spec({"minReplicas": 2}, timeout="1s"), metadata={"generation": 2})
+    )
+    world.come("a", "b", "c")  # before the reconcile
+    await asyncio.sleep(0.1)
+    await world.queues.reconcile(KEY)
+    await asyncio.sleep(1)
+    assert seen == [(3, 31)]
+
+
 async def test_a_fixed_number_can_be_paused_too(world: Scaling) -> None:
     workers = {"handlers": {"python": {"module": "shop.tasks"}}, "replicas": 3}
     conditions = await world.reconcile(spec={"workers": workers})
