@@ -90,8 +90,8 @@ async def build(settings: Settings, cluster: ClusterClient, lease: Lease) -> Ser
     counts, cleanup = _build_counts(
         cluster, board, dispatcher, now, lambda key: queues.history_of(key)
     )
-    dead_letters = DeadLetters(cluster, brokers, board)
     backlogs = Backlogs(brokers, lambda: scaler.keys(), lambda: scaler.look())
+    dead_letters = DeadLetters(cluster, brokers, board, backlogs.reading)
     scaler = Scaler(
         demand=dispatcher.demand,
         backlogs=backlogs,
@@ -107,6 +107,7 @@ async def build(settings: Settings, cluster: ClusterClient, lease: Lease) -> Ser
         credentials=credentials,
         workers=_build_workers(cluster, board, scaler, settings, cluster_uid),
         scaler=scaler,
+        backlogs=backlogs,
         dispatcher=dispatcher,
         board=board,
         counts=counts,

@@ -1,5 +1,6 @@
 """RabbitMQ's management API: users and their permissions, operator policies, depths of queues."""
 
+import asyncio
 import ssl
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
@@ -13,6 +14,10 @@ from taskqueue_operator.domain.broker_user import HASHING_ALGORITHM
 from taskqueue_operator.errors import ManagementRefusedError, ManagementUnavailableError
 
 TIMEOUT_SECONDS = 10.0
+
+LIST_SECONDS = 20.0
+"""How long a list of all users, permissions or policies is good for: one call in place of one for
+each TaskQueue. What differs is read and written by itself."""
 
 PAGE = 500
 """Queues per call; RabbitMQ gives no more."""
@@ -41,6 +46,7 @@ class Management:
         self._leads = leads
         self._base = base.rstrip("/")
         self._vhost = address.vhost
+        self._lists: dict[str, tuple[float, dict[str, list[dict[str, Any]]]]] = {}
         try:
             context = client_context(ca_data=address.ca)
         except ssl.SSLError as error:
@@ -75,15 +81,23 @@ class Management:
             "hashing_algorithm": HASHING_ALGORITHM,
             "tags": [],
         }
-        user_path = _path("users", username)
-        await self._ensure(user_path, user)
-        await self._ensure(_path("permissions", self._vhost, username), permissions)
-        topic_path = _path("topic-permissions", self._vhost, username)
-        current = await self._call("GET", topic_path)
-        known = current if isinstance(current, list) else []
+        if not await self._lists_it("users", "name", {"name": username, **user}):
+            await self._ensure(_path("users", username), user)
+        mine = {"user": username, "vhost": self._vhost}
+        listed = _path("vhosts", self._vhost, "permissions")
+        if not await self._lists_it(listed, "user", mine | permissions):
+            await self._ensure(_path("permissions", self._vhost, username), permissions)
+        listed = _path("vhosts", self._vhost, "topic-permissions")
         for topic in topics:
-            if not any(_holds(item, topic) for item in known):
-                await self._call("PUT", topic_path, topic)
+            if not await self._lists_it(listed, "user", mine | topic):
+                await self._ensure_topic(username, topic)
+
+    async def _ensure_topic(self, username: str, topic: dict[str, str]) -> None:
+        path = _path("topic-permissions", self._vhost, username)
+        current = await self._call("GET", path)
+        known = current if isinstance(current, list) else []
+        if not any(_holds(item, topic) for item in known):
+            await self._call("PUT", path, topic)
 
     async def delete_user(self, username: str) -> None:
         """Delete a user; one that is not there is fine."""
@@ -91,10 +105,17 @@ class Management:
 
     async def ensure_operator_policy(self, name: str, policy: dict[str, Any]) -> bool:
         """Create or repair an operator policy of the vhost; return whether it was written."""
+        listed = _path("operator-policies", self._vhost)
+        if await self._lists_it(listed, "name", {"name": name, **policy}):
+            return False
         return await self._ensure(_path("operator-policies", self._vhost, name), policy)
 
     async def delete_operator_policy(self, name: str) -> None:
         """Delete an operator policy; one that is not there is fine, also where none may change."""
+        if not await self._lists_it(
+            _path("operator-policies", self._vhost), "name", {"name": name}
+        ):
+            return
         path = _path("operator-policies", self._vhost, name)
         if await self._call("GET", path) is not None:
             await self._call("DELETE", path)
@@ -132,6 +153,22 @@ class Management:
                 break
         return totals
 
+    async def _lists_it(self, path: str, by: str, wanted: dict[str, Any]) -> bool:
+        """Return whether a list, as of some seconds ago, has an object with these members.
+
+        by: the member that the list is looked up by. False also where RabbitMQ gives no list.
+        """
+        now = asyncio.get_running_loop().time()
+        read, index = self._lists.get(path, (float("-inf"), {}))
+        if now - read >= LIST_SECONDS:
+            found = await self._call("GET", path)
+            index = {}
+            for item in found if isinstance(found, list) else []:
+                if isinstance(item, dict):
+                    index.setdefault(str(item.get(by)), []).append(item)
+            self._lists[path] = now, index
+        return any(_holds(item, wanted) for item in index.get(wanted[by], []))
+
     async def _ensure(self, path: str, wanted: dict[str, Any]) -> bool:
         """Write what differs; return whether anything did."""
         current = await self._call("GET", path)
@@ -144,6 +181,8 @@ class Management:
         """Return the answer's JSON; None where there is none, or nothing at that path."""
         if method != "GET" and not self._leads():
             raise ManagementUnavailableError("the lease of this operator is over")
+        if method != "GET":
+            self._lists.clear()  # they are not true any more
         try:
             response = await self._client.request(method, f"{self._base}/api/{path}", json=body)
         except (httpx.HTTPError, httpx.InvalidURL, ValueError, OSError) as error:

@@ -6,10 +6,10 @@ declaration per queue, which tells of waiting messages only.
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from taskqueue_api.names import work_queue
+from taskqueue_api.names import dead_letter_queue, work_queue
 from taskqueue_operator.broker.link import Link
 from taskqueue_operator.broker.management import QueueTotals
 from taskqueue_operator.domain.dispatching import QueueKey
@@ -21,7 +21,7 @@ EVERY_SECONDS = 5.0
 
 OLD_SECONDS = 3 * EVERY_SECONDS
 
-_PATTERN = r"^tq\."
+_PATTERN = r"^tqd?\."
 
 logger = logging.getLogger(__name__)
 
@@ -31,12 +31,14 @@ class Reading:
     """What a work queue holds.
 
     ready, unacknowledged: messages that wait, and that workers have. moment: loop time.
+    letters: messages in the queue of dead letters; None: it was not asked.
     trouble: why RabbitMQ did not tell of the unacknowledged ones, which are 0 then; empty: it did.
     """
 
     ready: int
     unacknowledged: int
     moment: float
+    letters: int | None = None
     trouble: str = ""
 
     @property
@@ -48,14 +50,15 @@ class Reading:
 class Backlogs:
     """Reads the depths of the work queues that somebody asks for.
 
-    wanted: the TaskQueues whose depths are of use.
+    wanted: the TaskQueues whose depths are of use, and whether so much that each is asked for
+        singly where one call for all is not possible.
     on_read: called after each round.
     """
 
     def __init__(
         self,
         brokers: Brokers,
-        wanted: Callable[[], Sequence[QueueKey]],
+        wanted: Callable[[], Mapping[QueueKey, bool]],
         on_read: Callable[[], None],
     ) -> None:
         self._brokers = brokers
@@ -79,8 +82,10 @@ class Backlogs:
                 link = self._brokers.link_of(key)
                 if link is not None and link.connected.is_set():
                     by_link.setdefault(link, []).append(key)
-            await asyncio.gather(*(self._read(link, keys) for link, keys in by_link.items()))
-            for key in self._readings.keys() - set(wanted):
+            await asyncio.gather(
+                *(self._read(link, keys, wanted) for link, keys in by_link.items())
+            )
+            for key in self._readings.keys() - wanted.keys():
                 del self._readings[key]
             self._on_read()
 
@@ -95,19 +100,26 @@ class Backlogs:
             _log(key, "not known to be empty", error)
             return False
 
-    async def _read(self, link: Link, keys: list[QueueKey]) -> None:
+    async def _read(
+        self, link: Link, keys: list[QueueKey], wanted: Mapping[QueueKey, bool]
+    ) -> None:
         try:
             management = await self._brokers.management(link.address)
             totals = await management.queue_totals(_PATTERN)
         except ManagementError as error:
             self._brokers.forget_management(link.address, error)
-            await self._read_singly(link, keys, str(error))
+            await self._read_singly(link, [key for key in keys if wanted[key]], str(error))
             return
         now = asyncio.get_running_loop().time()
         for key in keys:
             found: QueueTotals | None = totals.get(work_queue(*key))
-            if found is not None:
-                self._readings[key] = Reading(found.ready, found.unacknowledged, now)
+            letters = totals.get(dead_letter_queue(*key))
+            if found is None:
+                self._readings.pop(key, None)  # it is gone, or nobody can tell
+            else:
+                self._readings[key] = Reading(
+                    found.ready, found.unacknowledged, now, letters.ready if letters else None
+                )
 
     async def _read_singly(self, link: Link, keys: list[QueueKey], trouble: str) -> None:
         """Read queues one by one, over one channel unless RabbitMQ closes it."""
@@ -125,7 +137,7 @@ class Backlogs:
                         if state is None:
                             break  # it is declared anew by the next reconcile
                         now = asyncio.get_running_loop().time()
-                        self._readings[key] = Reading(state.ready, 0, now, trouble)
+                        self._readings[key] = Reading(state.ready, 0, now, trouble=trouble)
         except BrokerError as error:
             logger.info("backlogs not read: %s", error)
 

@@ -4,7 +4,7 @@ import asyncio
 import random
 from collections.abc import Callable
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from taskqueue_api.taskqueue import BrokerSpec
 from taskqueue_operator import metrics
@@ -30,6 +30,9 @@ from taskqueue_operator.errors import (
     NotFoundError,
 )
 from taskqueue_operator.settings import SecretKey
+
+SECRET_SECONDS = 15.0
+"""How long a broker's Secret is taken as it was read: many TaskQueues name the same one."""
 
 MANAGEMENT_PAUSE_SECONDS = 5.0
 """A management API that did not answer is left alone so long: one that swallows connections takes
@@ -70,6 +73,7 @@ class Brokers:
         self._rng = rng
         self._on_change = on_change
         self._leads = leads
+        self._secrets: dict[SecretKey, tuple[float, dict[str, Any]]] = {}
         self._links: dict[str, Link] = {}
         self._management: dict[str, Management] = {}
         self._silent: dict[str, tuple[float, str]] = {}
@@ -89,7 +93,7 @@ class Brokers:
             )
         name = f"{secret.namespace}/{secret.name}"
         try:
-            found = await self._cluster.get("v1", "Secret", secret.namespace, secret.name)
+            found = await self._read_secret(secret)
         except NotFoundError as error:
             raise ConfigurationError(
                 "SecretNotFound", f"Secret '{name}', which should name the broker, is not there"
@@ -105,6 +109,17 @@ class Brokers:
             # A Service beside the Secret; workers in other namespaces need its full name.
             address = replace(address, host=f"{address.host}.{secret.namespace}.svc")
         return BrokerChoice(address, own=secret.namespace == key.namespace)
+
+    async def _read_secret(self, secret: SecretKey) -> dict[str, Any]:
+        """Return a Secret as it is now, or was a moment ago. Raises ClusterError."""
+        now = asyncio.get_running_loop().time()
+        read, found = self._secrets.get(secret, (float("-inf"), {}))
+        if now - read < SECRET_SECONDS:
+            return found
+        self._secrets.pop(secret, None)
+        found = await self._cluster.get("v1", "Secret", secret.namespace, secret.name)
+        self._secrets[secret] = now, found
+        return found
 
     def use(self, key: QueueKey, address: BrokerAddress) -> Link:
         """Return the connection to an address, which a TaskQueue uses from now on."""
@@ -197,12 +212,15 @@ class Brokers:
 
     def _changed(self, link: Link) -> None:
         up = link.connected.is_set()
+        if not up:
+            self._secrets.clear()  # they may have been changed for that very reason
         metrics.BROKER_CONNECTED.labels(link.address.host, link.address.vhost).set(up)
         fingerprint = link.address.fingerprint()
         self._on_change([key for key, used in self._used.items() if used == fingerprint], link)
 
     def _close_unused(self) -> None:
         used = set(self._used.values())
+        self._secrets.clear()  # of those, too, that nobody names any more
         for fingerprint in [name for name in self._links if name not in used]:
             link = self._links.pop(fingerprint)
             link.task.cancel()

@@ -47,11 +47,15 @@ class Children:
         for manifest in manifests:
             await self._apply_one(owner, manifest)
 
-    async def check(self, owner: Owner, kind: str, name: str) -> None:
-        """Look at an object that is not watched, so that its drift is repaired too."""
-        key = ChildKey(kind, owner.namespace, name)
-        if key in self._applied:
-            await self._look(key)
+    def read(self, owner: Owner, kind: str, name: str, body: Mapping[str, Any] | None) -> None:
+        """Take note of an object that is not watched, so that its drift is repaired too.
+
+        body: as it was read just now; None: it is not there.
+        """
+        if body is None:
+            self._applied.pop(ChildKey(kind, owner.namespace, name), None)
+        else:
+            self.observe({**body, "kind": kind}, deleted=False)
 
     async def verify(self, owner: Owner) -> None:
         """Look at all objects of a TaskQueue. Raises ClusterError."""

@@ -1,7 +1,8 @@
 """The workers' own RabbitMQ user, and the Secret that hands it to them."""
 
 import secrets
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from taskqueue_api import names
@@ -15,10 +16,14 @@ from taskqueue_operator.services.brokers import BrokerChoice, Brokers
 
 
 class WorkerCredentials(NamedTuple):
-    """What the workers connect with; address None: they can be given nothing."""
+    """What the workers connect with; address None: they can be given nothing.
+
+    secret: the object that hands it to them, as it is; None: it is not there.
+    """
 
     address: BrokerAddress | None
     finding: Finding
+    secret: Mapping[str, Any] | None = None
 
 
 class Credentials:
@@ -35,7 +40,18 @@ class Credentials:
         management API they get the named Secret's only if it is of their own namespace.
         """
         username = names.broker_user(owner.namespace, owner.name, owner.uid)
-        kept = await self._kept_password(owner, username)
+        secret = await self._read_secret(owner)
+        found = await self._ensure_user(owner, choice, username, secret)
+        return found._replace(secret=secret)
+
+    async def _ensure_user(
+        self,
+        owner: Owner,
+        choice: BrokerChoice,
+        username: str,
+        secret: Mapping[str, Any] | None,
+    ) -> WorkerCredentials:
+        kept = read_password(owner, username, secret)
         password = kept or secrets.token_urlsafe(32)
         address = choice.address.for_user(username, password)
         try:
@@ -96,20 +112,28 @@ class Credentials:
             ),
         )
 
-    async def _kept_password(self, owner: Owner, username: str) -> str | None:
-        """Return the password that the workers have already; None: they have none."""
+    async def _read_secret(self, owner: Owner) -> Mapping[str, Any] | None:
         name = names.broker_secret(owner.name)
         try:
-            secret = await self._cluster.get("v1", "Secret", owner.namespace, name)
+            return await self._cluster.get("v1", "Secret", owner.namespace, name)
         except NotFoundError:
             return None
-        references = secret["metadata"].get("ownerReferences", [])
-        if not any(reference["uid"] == owner.uid for reference in references):
-            return None
-        try:
-            parts = urlsplit(decode_secret(secret).get("uri", ""))
-        except ValueError:
-            return None
-        if unquote(parts.username or "") != username:
-            return None
-        return unquote(parts.password or "") or None
+
+
+def read_password(owner: Owner, username: str, secret: Mapping[str, Any] | None) -> str | None:
+    """Return the password that the workers have already; None: they have none.
+
+    secret: the one that would hold it, whosever it is; None: there is none.
+    """
+    if secret is None:
+        return None
+    references = secret["metadata"].get("ownerReferences", [])
+    if not any(reference["uid"] == owner.uid for reference in references):
+        return None
+    try:
+        parts = urlsplit(decode_secret(secret).get("uri", ""))
+    except ValueError:
+        return None
+    if unquote(parts.username or "") != username:
+        return None
+    return unquote(parts.password or "") or None

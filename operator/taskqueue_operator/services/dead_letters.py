@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from taskqueue_operator.errors import (
     ClusterUnavailableError,
     NamespaceTerminatingError,
 )
+from taskqueue_operator.services.backlogs import Reading
 from taskqueue_operator.services.brokers import Brokers
 from taskqueue_operator.services.status import StatusBoard
 
@@ -39,12 +40,21 @@ class DeadLetters:
     """Counts the dead letters of all TaskQueues, over the connections that are open anyway.
 
     Where RabbitMQ cannot be asked, the last number stays.
+
+    reading: what one call for all queues has told of a TaskQueue's; None: nothing.
     """
 
-    def __init__(self, cluster: ClusterClient, brokers: Brokers, board: StatusBoard) -> None:
+    def __init__(
+        self,
+        cluster: ClusterClient,
+        brokers: Brokers,
+        board: StatusBoard,
+        reading: Callable[[QueueKey], Reading | None],
+    ) -> None:
         self._cluster = cluster
         self._brokers = brokers
         self._board = board
+        self._reading = reading
         self._entries: dict[QueueKey, Entry] = {}
 
     def queue_seen(self, key: QueueKey, body: Mapping[str, Any]) -> None:
@@ -66,7 +76,11 @@ class DeadLetters:
         while True:
             await asyncio.sleep(EVERY_SECONDS)
             by_link: dict[Link, list[QueueKey]] = {}
-            for key in self._entries:
+            for key in list(self._entries):
+                reading = self._reading(key)
+                if reading is not None and reading.letters is not None:
+                    await self.take(key, reading.letters)
+                    continue
                 link = self._brokers.link_of(key)
                 if link is not None and link.connected.is_set():
                     by_link.setdefault(link, []).append(key)

@@ -147,9 +147,9 @@ class Scaler:
             if queue.applying:
                 queue.applying.cancel()
 
-    def keys(self) -> list[QueueKey]:
-        """Return the TaskQueues whose backlog is of use."""
-        return list(self._queues)
+    def keys(self) -> dict[QueueKey, bool]:
+        """Return the TaskQueues, and whether each is scaled by its backlog."""
+        return {key: queue.policy is not None for key, queue in self._queues.items()}
 
     def work_came(self, key: QueueKey) -> None:
         """Take note that there is a Task more."""

@@ -29,6 +29,7 @@ from taskqueue_operator.errors import (
     ConfigurationError,
     NamespaceTerminatingError,
 )
+from taskqueue_operator.services.backlogs import Backlogs
 from taskqueue_operator.services.brokers import BrokerChoice, Brokers
 from taskqueue_operator.services.counts import Counts
 from taskqueue_operator.services.credentials import Credentials, WorkerCredentials
@@ -43,6 +44,9 @@ from taskqueue_operator.services.status import StatusBoard
 from taskqueue_operator.services.workers import Workers
 
 CONNECT_SECONDS = 5.0
+
+DECLARE_SECONDS = 300.0
+"""Between two declarations of what is there, as far as is known."""
 
 _NOT_CHECKED = Finding("Unknown", "BrokerNotReady", "not checked while the broker is not ready")
 
@@ -59,6 +63,7 @@ class TaskQueues:
         credentials: Credentials,
         workers: Workers,
         scaler: Scaler,
+        backlogs: Backlogs,
         dispatcher: Dispatcher,
         board: StatusBoard,
         counts: Counts,
@@ -71,6 +76,8 @@ class TaskQueues:
         self._credentials = credentials
         self._workers = workers
         self._scaler = scaler
+        self._backlogs = backlogs
+        self._declared: dict[QueueKey, tuple[Link, float]] = {}
         self._dispatcher = dispatcher
         self._board = board
         self._counts = counts
@@ -119,6 +126,7 @@ class TaskQueues:
         self._board.gone(key)
         self._counts.queue_gone(key)
         self._dead_letters.queue_gone(key)
+        self._declared.pop(key, None)
         self._workers.forget(owner_of(body))
         self._scaler.forget(key)
         self._dispatcher.close_queue(key)
@@ -170,6 +178,7 @@ class TaskQueues:
         """Hold the TaskQueues of a broker that went away; look at them when it is back."""
         for key in keys:
             if not link.connected.is_set():
+                self._declared.pop(key, None)
                 self._ladders.forget(link)
                 fault = link.fault
                 why = f"{fault.reason}: {fault}" if fault else "BrokerUnreachable"
@@ -178,6 +187,7 @@ class TaskQueues:
 
     def distrust(self, key: QueueKey) -> None:
         """Look at all that a TaskQueue needs in RabbitMQ: a publication was not taken."""
+        self._declared.pop(key, None)
         link = self._brokers.link_of(key)
         if link is not None:
             self._ladders.forget(link)
@@ -291,7 +301,19 @@ class TaskQueues:
         )
 
     async def _declare(self, key: QueueKey, owner: Owner, link: Link, topology: Topology) -> None:
-        """Declare the topology; what a work queue had held that is gone is published again."""
+        """Declare the topology; what a work queue had held that is gone is published again.
+
+        Not while one call for all queues tells that its queues are there, but every few minutes.
+        """
+        now = asyncio.get_running_loop().time()
+        reading = self._backlogs.reading(key)
+        known, moment = self._declared.get(key, (None, 0.0))
+        fresh = known is link and now - moment < DECLARE_SECONDS
+        if fresh and reading and reading.letters is not None:
+            self._dispatcher.sweep(key, empty=not reading.ready)
+            await self._ladders.ensure(link, lambda: self._ladder_lost(link.address.vhost))
+            return
+        self._declared.pop(key, None)
         async with await link.open_channel() as channel:
             found = await channel.inspect(topology.work.name)
         if found is not None:
@@ -306,6 +328,7 @@ class TaskQueues:
             letters = await channel.declare(topology)
         await self._dead_letters.take(key, letters)
         await self._ladders.ensure(link, lambda: self._ladder_lost(link.address.vhost))
+        self._declared[key] = link, now
 
     def _ladder_lost(self, vhost: str) -> None:
         """Publish again what waited for a time in a vhost, by whatever connection.

@@ -183,9 +183,10 @@ class Workers:
             annotations = deployment["spec"]["template"]["metadata"].get("annotations", {})
             return str(annotations.get(names.BROKER_VERSION_ANNOTATION, "")) or None
         secret = build_broker_secret(owner, address.uri, address.ca)
-        await self._children.check(owner, "Secret", secret["metadata"]["name"])
+        name = secret["metadata"]["name"]
+        self._children.read(owner, "Secret", name, credentials.secret)
         await self._children.apply(owner, [secret])
-        return self._children.version(owner, "Secret", secret["metadata"]["name"])
+        return self._children.version(owner, "Secret", name)
 
 
 def count_workers(owner: Owner, desired: int, status: Mapping[str, Any]) -> WorkerCounts:

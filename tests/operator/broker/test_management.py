@@ -24,6 +24,15 @@ DELAY_TOPIC = {"exchange": "taskqueue.delay.25", "write": "^d$", "read": "^$"}
 USER = "tq.shop.emails.0b9f3c1e"
 
 
+LISTS = {
+    "users": ("users", "name"),
+    "vhosts/%2F/permissions": ("permissions", "user"),
+    "vhosts/%2F/topic-permissions": ("topic-permissions", "user"),
+    "operator-policies/%2F": ("operator-policies", "name"),
+}
+"""By path: the kind that is listed, and the member that has its name."""
+
+
 class Server:
     """What a RabbitMQ answers: its users and permissions by path.
 
@@ -56,12 +65,25 @@ class Server:
             else:
                 self.objects[name] = {"name": "x", **body}
             return httpx.Response(201)
+        if name in LISTS:
+            return httpx.Response(200, json=self.listed(name))
         if name not in self.objects:
             return httpx.Response(404, json={"error": "Object Not Found", "reason": "Not Found"})
         if request.method == "DELETE":
             del self.objects[name]
             return httpx.Response(204)
         return httpx.Response(200, json=self.objects[name])
+
+    def listed(self, name: str) -> list[dict[str, Any]]:
+        """Return what a list has, each with what tells it from the others."""
+        kind, by = LISTS[name]
+        rows = []
+        for path, found in self.objects.items():
+            if path.startswith(f"{kind}/"):
+                who = {by: unquote(path.rpartition("/")[2]), "vhost": "/"}
+                several = found if isinstance(found, list) else [found]
+                rows += [{**one, **who} for one in several]
+        return rows
 
     @property
     def writes(self) -> list[str]:
@@ -323,3 +345,30 @@ async def test_who_leads_no_more_writes_nothing(server: Server) -> None:
         with pytest.raises(ManagementUnavailableError, match="the lease of this operator is over"):
             await change
     assert {method for method, _ in server.requests} <= {"GET"}
+
+
+async def test_many_users_are_looked_up_in_one_list_of_each_kind(server: Server) -> None:
+    api = management()
+    names = [f"tq.shop.q{number}" for number in range(5)]
+    for name in names:
+        await api.ensure_user(name, "hash", PERMISSIONS, [TOPIC])
+    await api.ensure_operator_policy("tqd.shop.q0", POLICY)
+    server.requests.clear()
+    for name in names:
+        await api.ensure_user(name, "hash", PERMISSIONS, [TOPIC])
+    assert not await api.ensure_operator_policy("tqd.shop.q0", POLICY)
+    assert len(server.requests) == 4
+    assert all(method == "GET" for method, _ in server.requests)
+
+
+async def test_a_list_is_read_again_after_a_while(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api = management()
+    await ensure(api)
+    await ensure(api)
+    del server.objects[f"users/{USER}"]
+    monkeypatch.setattr("taskqueue_operator.broker.management.LIST_SECONDS", 0.0)
+    server.requests.clear()
+    await ensure(api)
+    assert server.writes == ["users"]

@@ -56,8 +56,10 @@ class World:
         self.counts = Counts(
             self.cluster, self.board, lambda *_: None, lambda: NOW, lambda *_: None
         )
-        self.dead_letters = DeadLetters(self.cluster, self.brokers, self.board)
         self.backlogs = Backlogs(self.brokers, lambda: self.scaler.keys(), lambda: None)
+        self.dead_letters = DeadLetters(
+            self.cluster, self.brokers, self.board, self.backlogs.reading
+        )
         self.scaler = Scaler(
             demand=self.dispatcher.demand,
             backlogs=self.backlogs,
@@ -77,6 +79,7 @@ class World:
                 defaults=DEFAULTS,
             ),
             scaler=self.scaler,
+            backlogs=self.backlogs,
             dispatcher=self.dispatcher,
             board=self.board,
             counts=self.counts,

@@ -26,7 +26,7 @@ class World:
         self.link = FakeLink(self.rabbit)
         self.brokers = FakeBrokers(FakeCluster(), self.link)
         self.brokers.used = {KEY, OTHER}
-        self.wanted = [KEY, OTHER]
+        self.wanted = {KEY: True, OTHER: True}
         self.rounds = 0
         self.backlogs = Backlogs(self.brokers, lambda: self.wanted, self._count)
         self.brokers.api.totals = {WORK: QueueTotals(3, 2), "tqd.shop.emails": QueueTotals(9, 9)}
@@ -64,12 +64,17 @@ async def test_one_call_tells_of_all_queues(world: World) -> None:
     assert world.rounds == 1
 
 
-async def test_a_queue_that_is_not_told_of_is_no_zero_and_an_old_reading_none(
-    world: World,
-) -> None:
+async def test_a_queue_that_is_not_told_of_is_no_zero(world: World) -> None:
     await turn()
     assert world.seen(OTHER) is None
     world.brokers.api.totals = {}
+    await turn()
+    assert world.seen() is None
+
+
+async def test_an_old_reading_is_none(world: World) -> None:
+    await turn()
+    world.link.lose(BrokerUnavailableError("BrokerUnreachable", "away"))
     await turn()
     assert world.seen() == (3, 2)
     await asyncio.sleep(OLD_SECONDS)
@@ -90,6 +95,13 @@ async def test_without_the_management_api_each_queue_is_asked(world: World) -> N
     assert world.seen() == (3, 2)
 
 
+async def test_a_queue_is_asked_singly_only_where_that_is_of_use(world: World) -> None:
+    world.wanted = {KEY: True, OTHER: False}
+    world.brokers.api.error = ManagementUnavailableError("it is away")
+    await turn()
+    assert (world.seen(), world.seen(OTHER)) == ((0, 0), None)
+
+
 async def test_a_queue_that_is_gone_keeps_no_other_from_being_read(world: World) -> None:
     world.brokers.api.error = ManagementUnavailableError("it is away")
     world.rabbit.queues.pop("tq.shop.other")
@@ -107,7 +119,7 @@ async def test_nothing_is_asked_while_there_is_no_connection(world: World) -> No
 
 async def test_nothing_is_asked_for_nobody(world: World) -> None:
     await turn()
-    world.wanted = []
+    world.wanted = {}
     world.brokers.api.error = ManagementUnavailableError("nobody asks")
     await turn()
     assert world.seen() is None

@@ -17,7 +17,7 @@ from taskqueue_operator.errors import (
     ManagementRefusedError,
     ManagementUnavailableError,
 )
-from taskqueue_operator.services.brokers import MANAGEMENT_PAUSE_SECONDS, Brokers
+from taskqueue_operator.services.brokers import MANAGEMENT_PAUSE_SECONDS, SECRET_SECONDS, Brokers
 from taskqueue_operator.settings import SecretKey
 from tests.operator.builders import ADDRESS, KEY, build_rng, build_secret
 from tests.operator.clock import settle
@@ -250,3 +250,35 @@ async def test_a_service_that_may_not_be_read_is_guessed(make: Make) -> None:
     found = await brokers.management(ADDRESS)
     assert base(found) == "http://rabbit.shop.svc:15672"
     await brokers.close()
+
+
+async def test_a_secret_that_many_name_is_read_once_and_again_after_a_while(make: Make) -> None:
+    cluster = FakeCluster(build_secret())
+    brokers = make(cluster)
+    for key in (KEY, OTHER):
+        await brokers.choose(key, OWN)
+    assert cluster.count("get", "Secret") == 1
+    await asyncio.sleep(SECRET_SECONDS)
+    await brokers.choose(KEY, OWN)
+    assert cluster.count("get", "Secret") == 2
+
+
+async def test_a_secret_is_read_again_when_a_connection_was_lost(make: Make) -> None:
+    cluster = FakeCluster(build_secret())
+    brokers = make(cluster)
+    link = brokers.use(KEY, (await brokers.choose(KEY, OWN)).address)
+    assert isinstance(link, WatchedLink)
+    link.connected.clear()
+    link.change(link)
+    await brokers.choose(KEY, OWN)
+    assert cluster.count("get", "Secret") == 2
+    await brokers.close()
+
+
+async def test_a_secret_that_is_not_there_is_looked_for_each_time(make: Make) -> None:
+    cluster = FakeCluster()
+    brokers = make(cluster)
+    with pytest.raises(ConfigurationError):
+        await brokers.choose(KEY, OWN)
+    cluster.add(build_secret())
+    await brokers.choose(KEY, OWN)

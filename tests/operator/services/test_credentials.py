@@ -54,7 +54,7 @@ def accepts(stored: str, password: str) -> bool:
 
 @pytest.mark.parametrize("choice", [OWN, FOREIGN], ids=["own Secret", "foreign Secret"])
 async def test_workers_get_a_user_of_their_own(world: World, choice: BrokerChoice) -> None:
-    address, finding = await world.ensure(choice)
+    address, finding, _ = await world.ensure(choice)
     assert finding[:2] == ("True", "DedicatedUser")
     assert address
     assert address.username == USER
@@ -85,9 +85,9 @@ async def test_workers_get_a_user_of_their_own(world: World, choice: BrokerChoic
 
 async def test_a_password_is_kept(world: World) -> None:
     first = await world.ensure()
-    assert await world.ensure() == first
+    assert (await world.ensure())[:2] == first[:2]
     world.brokers.api.users.clear()
-    assert await world.ensure() == first
+    assert (await world.ensure())[:2] == first[:2]
     assert accepts(world.brokers.api.users[USER][0], (first.address or ADDRESS).password)
 
 
@@ -114,7 +114,7 @@ async def test_a_password_that_is_not_ours_is_not_kept(
     world: World, uri: str, owner: str | None
 ) -> None:
     world.cluster.add(build_secret("tq-emails-broker", {"uri": uri}, owner=owner))
-    address, _ = await world.credentials.ensure(OWNER, OWN)
+    address, _, _ = await world.credentials.ensure(OWNER, OWN)
     assert address
     assert address.password not in ("theirs", "")
 
@@ -123,7 +123,7 @@ async def test_without_management_workers_share_a_secret_of_their_own_namespace(
     world: World,
 ) -> None:
     world.brokers.api.error = AWAY
-    address, finding = await world.ensure(OWN)
+    address, finding, _ = await world.ensure(OWN)
     assert address == ADDRESS
     assert finding[:2] == ("False", "SharedSecret")
     assert "cannot be reached" in finding.message
@@ -141,7 +141,7 @@ async def test_without_management_workers_get_nothing_else(
     world: World, choice: BrokerChoice, error: ManagementRefusedError, reason: str
 ) -> None:
     world.brokers.api.error = error
-    address, finding = await world.ensure(choice)
+    address, finding, _ = await world.ensure(choice)
     assert address is None
     assert finding[:2] == ("False", reason)
     assert str(error) in finding.message
@@ -155,7 +155,7 @@ async def test_without_management_workers_keep_the_user_that_they_have(
 ) -> None:
     first = await world.ensure(choice)
     world.brokers.api.error = error
-    address, finding = await world.ensure(choice)
+    address, finding, _ = await world.ensure(choice)
     assert address == first.address
     assert finding[:2] == ("Unknown", "ManagementUnavailable")
 
@@ -166,7 +166,7 @@ async def test_workers_that_share_a_secret_get_their_own_user_once_there_is_mana
     world.brokers.api.error = AWAY
     await world.ensure(OWN)
     world.brokers.api.error = None
-    address, finding = await world.ensure(OWN)
+    address, finding, _ = await world.ensure(OWN)
     assert address
     assert address.username == USER
     assert finding.reason == "DedicatedUser"

@@ -14,6 +14,7 @@ from taskqueue_operator.errors import (
     ClusterUnavailableError,
     NamespaceTerminatingError,
 )
+from taskqueue_operator.services.backlogs import Reading
 from taskqueue_operator.services.dead_letters import EVERY_SECONDS, DeadLetters
 from taskqueue_operator.services.status import StatusBoard
 from tests.operator.builders import KEY, build_taskqueue
@@ -35,7 +36,8 @@ class World:
         self.cluster = FakeCluster()
         self.brokers = FakeBrokers(self.cluster, self.link)
         self.board = StatusBoard(self.cluster)
-        self.letters = DeadLetters(self.cluster, self.brokers, self.board)
+        self.reading: Reading | None = None
+        self.letters = DeadLetters(self.cluster, self.brokers, self.board, lambda _: self.reading)
         status = None if stored is None else {"deadLetters": stored}
         for key in (KEY, OTHER):
             metadata = {"name": key.name, "uid": f"uid-{key.name}"}
@@ -72,6 +74,13 @@ async def test_the_number_reaches_status_and_metrics(world: World) -> None:
     await asyncio.sleep(EVERY_SECONDS + 1)
     assert (world.shown(), world.shown(OTHER)) == (3, 0)
     assert (metric(), metric(OTHER)) == (3, 0)
+
+
+async def test_what_one_call_for_all_has_told_is_not_asked_again(world: World) -> None:
+    world.reading = Reading(0, 0, 0.0, letters=5)
+    await asyncio.sleep(EVERY_SECONDS + 1)
+    assert (world.shown(), world.shown(OTHER)) == (5, 5)
+    assert not world.rabbit.channels
 
 
 async def test_all_queues_are_read_over_one_channel(world: World) -> None:

@@ -6,6 +6,7 @@ import copy
 import pytest
 
 from taskqueue_operator.errors import ManagementUnavailableError
+from taskqueue_operator.services.brokers import SECRET_SECONDS
 from tests.operator.builders import KEY, build_secret
 from tests.operator.services.reconciling import World
 
@@ -33,6 +34,7 @@ async def test_a_new_password_rolls_the_workers(world: World) -> None:
     assert conditions["WorkerCredentials"] == ("False", "SharedSecret")
     before = world.secret_version
     world.cluster.add(build_secret(data={"uri": "amqp://admin:new@rabbit.shop.svc"}))
+    await asyncio.sleep(SECRET_SECONDS)
     await world.reconcile()
     assert world.secret_version != before
 
