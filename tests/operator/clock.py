@@ -8,15 +8,30 @@ import asyncio
 import selectors
 
 
+JUMPS_MOST = 1_000_000
+"""More than any test needs. A test that never ends would jump for ever, and a timeout's exception
+does not end it when it is raised within a task of the loop, which keeps it."""
+
+
+IDLE_SECONDS = 30.0
+"""Real seconds for something to come from another thread, when there is no timer."""
+
+
 class _JumpingSelector(selectors.DefaultSelector):
     def __init__(self) -> None:
         super().__init__()
         self.now = 1000.0
+        self.jumps = 0
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        events = super().select(None if timeout is None else 0)
+        events = super().select(IDLE_SECONDS if timeout is None else 0)
+        if timeout is None and not events:
+            raise RuntimeError("the test never ends: nothing is left to happen")
         if not events and timeout:
             self.now += timeout
+            self.jumps += 1
+            if self.jumps > JUMPS_MOST:
+                raise RuntimeError("the test never ends: there is always another timer")
         return events
 
 
