@@ -7,7 +7,6 @@ for tests without sockets: what comes from outside would always come too late.
 import asyncio
 import selectors
 
-
 JUMPS_MOST = 1_000_000
 """More than any test needs. A test that never ends would jump for ever, and a timeout's exception
 does not end it when it is raised within a task of the loop, which keeps it."""
