@@ -4,7 +4,7 @@ import asyncio
 import ssl
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, unquote, urlencode
 
 import httpx
 
@@ -47,6 +47,7 @@ class Management:
         self._base = base.rstrip("/")
         self._vhost = address.vhost
         self._lists: dict[str, tuple[float, dict[str, list[dict[str, Any]]]]] = {}
+        self._written: dict[str, float] = {}
         try:
             context = client_context(ca_data=address.ca)
         except ssl.SSLError as error:
@@ -112,9 +113,8 @@ class Management:
 
     async def delete_operator_policy(self, name: str) -> None:
         """Delete an operator policy; one that is not there is fine, also where none may change."""
-        if not await self._lists_it(
-            _path("operator-policies", self._vhost), "name", {"name": name}
-        ):
+        listed = _path("operator-policies", self._vhost)
+        if await self._lists_it(listed, "name", {"name": name}) is False:
             return
         path = _path("operator-policies", self._vhost, name)
         if await self._call("GET", path) is not None:
@@ -153,10 +153,11 @@ class Management:
                 break
         return totals
 
-    async def _lists_it(self, path: str, by: str, wanted: dict[str, Any]) -> bool:
+    async def _lists_it(self, path: str, by: str, wanted: dict[str, Any]) -> bool | None:
         """Return whether a list, as of some seconds ago, has an object with these members.
 
-        by: the member that the list is looked up by. False also where RabbitMQ gives no list.
+        by: the member that the list is looked up by. None: something was written of that name
+            since then. False also where RabbitMQ gives no list.
         """
         now = asyncio.get_running_loop().time()
         read, index = self._lists.get(path, (float("-inf"), {}))
@@ -166,7 +167,9 @@ class Management:
             for item in found if isinstance(found, list) else []:
                 if isinstance(item, dict):
                     index.setdefault(str(item.get(by)), []).append(item)
-            self._lists[path] = now, index
+            self._lists[path] = read, index = now, index
+        if self._written.get(wanted[by], float("-inf")) >= read:
+            return None
         return any(_holds(item, wanted) for item in index.get(wanted[by], []))
 
     async def _ensure(self, path: str, wanted: dict[str, Any]) -> bool:
@@ -182,7 +185,8 @@ class Management:
         if method != "GET" and not self._leads():
             raise ManagementUnavailableError("the lease of this operator is over")
         if method != "GET":
-            self._lists.clear()  # they are not true any more
+            # By the end of the path: a user, or a policy.
+            self._written[unquote(path.rpartition("/")[2])] = asyncio.get_running_loop().time()
         try:
             response = await self._client.request(method, f"{self._base}/api/{path}", json=body)
         except (httpx.HTTPError, httpx.InvalidURL, ValueError, OSError) as error:

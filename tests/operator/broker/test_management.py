@@ -1,5 +1,6 @@
 """The management API: users are made and repaired, and only when something differs."""
 
+import asyncio
 import base64
 import json
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from urllib.parse import unquote
 import httpx
 import pytest
 
-from taskqueue_operator.broker.management import Management
+from taskqueue_operator.broker.management import LIST_SECONDS, Management
 from taskqueue_operator.errors import (
     ManagementError,
     ManagementRefusedError,
@@ -357,8 +358,23 @@ async def test_many_users_are_looked_up_in_one_list_of_each_kind(server: Server)
     for name in names:
         await api.ensure_user(name, "hash", PERMISSIONS, [TOPIC])
     assert not await api.ensure_operator_policy("tqd.shop.q0", POLICY)
+    singly = len(server.requests)
+    assert singly == 3 * len(names) + 1  # of what was just written the lists may be too old to know
+    await asyncio.sleep(LIST_SECONDS)
+    server.requests.clear()
+    for name in names:
+        await api.ensure_user(name, "hash", PERMISSIONS, [TOPIC])
+    assert not await api.ensure_operator_policy("tqd.shop.q0", POLICY)
     assert len(server.requests) == 4
     assert all(method == "GET" for method, _ in server.requests)
+
+
+async def test_a_new_user_does_not_make_the_lists_be_read_again(server: Server) -> None:
+    api = management()
+    await ensure(api)
+    await api.ensure_user("tq.shop.next", "hash", PERMISSIONS, [TOPIC])
+    listed = [path for _, path in server.requests if path.removeprefix("/api/") in LISTS]
+    assert len(listed) == 3
 
 
 async def test_a_list_is_read_again_after_a_while(
