@@ -55,9 +55,12 @@ class StatusBoard:
     def __init__(self, cluster: ClusterClient) -> None:
         self._cluster = cluster
         self._rows: dict[QueueKey, Row] = {}
+        # Those that may differ: to compare all, every tick, costs more than all the rest at rest.
+        self._touched: set[QueueKey] = set()
 
     def seen(self, key: QueueKey, body: Mapping[str, Any]) -> None:
         """Take note of a TaskQueue; what its status says now is the start."""
+        self._touched.add(key)
         row = self._rows.get(key)
         stored = TaskQueueStatus.model_validate(body.get("status") or {})
         if row is None or row.body["metadata"]["uid"] != body["metadata"]["uid"]:
@@ -75,12 +78,14 @@ class StatusBoard:
     def gone(self, key: QueueKey) -> None:
         """Forget a TaskQueue."""
         self._rows.pop(key, None)
+        self._touched.discard(key)
 
     def conditions(self, key: QueueKey, generation: int, changes: Sequence[Condition]) -> None:
         """Set the conditions that a reconcile found, and the generation that it saw."""
         row = self._rows.get(key)
         if row is None:
             return
+        self._touched.add(key)
         before = {item.type: item for item in row.wanted.conditions}.get(READY)
         merged = merge_conditions(row.wanted.conditions, changes, datetime.now(UTC))
         merged.sort(key=lambda item: item.type != READY)  # people read from the top
@@ -145,13 +150,16 @@ class StatusBoard:
         row = self._rows.get(key)
         if row:
             row.wanted = row.wanted.model_copy(update=changes)
+            self._touched.add(key)
 
     async def _write_one(self) -> None:
         now = asyncio.get_running_loop().time()
+        rows = [(key, self._rows[key]) for key in self._touched]
+        self._touched = {key for key, row in rows if row.wanted != row.stored}
         due = [
             (row.written, key)
-            for key, row in self._rows.items()
-            if row.wanted != row.stored and now - row.written >= QUEUE_SECONDS
+            for key, row in rows
+            if key in self._touched and now - row.written >= QUEUE_SECONDS
         ]
         if due:
             _, key = min(due)
