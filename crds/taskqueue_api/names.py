@@ -87,6 +87,7 @@ QueueName = NewType("QueueName", str)
 
 WORK_PREFIX = "tq."
 DEAD_LETTER_PREFIX = "tqd."
+LIMIT_PREFIX = "tql."
 DELAY_PREFIX = "taskqueue.delay."
 
 
@@ -107,6 +108,22 @@ def control_queue(namespace: str, taskqueue: str, instance: str) -> QueueName:
 
 def _control_prefix(namespace: str, taskqueue: str) -> str:
     return f"tqc.{namespace}.{taskqueue}."
+
+
+def running_tokens(namespace: str, taskqueue: str, most: int) -> QueueName:
+    """Return the RabbitMQ queue with a token for each handler that may run at once."""
+    return QueueName(f"{LIMIT_PREFIX}{namespace}.{taskqueue}.running.{most}")
+
+
+def rate_tokens(namespace: str, taskqueue: str, tasks: int, per: timedelta) -> QueueName:
+    """Return the RabbitMQ queue with a token for each handler that may start within `per`."""
+    milliseconds = per // timedelta(milliseconds=1)
+    return QueueName(f"{LIMIT_PREFIX}{namespace}.{taskqueue}.rate.{tasks}.{milliseconds}")
+
+
+def cooling_queue(tokens: str) -> QueueName:
+    """Return the RabbitMQ queue that keeps the spent tokens of another until they count again."""
+    return QueueName(f"{tokens}.cooling")
 
 
 def dead_letter_policy(namespace: str, taskqueue: str) -> str:
@@ -172,16 +189,21 @@ def worker_labels(taskqueue: str) -> dict[str, str]:
 def user_permissions(namespace: str, taskqueue: str) -> dict[str, str]:
     """Return the RabbitMQ permissions of a TaskQueue's workers, as the management API takes them.
 
-    Read from their own queue, write to the dead-letter exchange and to the ladder, and have queues
-    for hints to them; what they may send and hear is narrowed further by `topic_permissions`.
+    Read from their own queue and its limits' tokens, write to the dead-letter exchange and to the
+    ladder, and have queues for hints to them; what they may send and hear is narrowed further by
+    `topic_permissions`.
     """
     # To bind a queue takes the right to write to it, and to read from the exchange.
     control = f"{_escape(_control_prefix(namespace, taskqueue))}[0-9a-f]+"
+    # Of any value: during a rollout the tokens of the limit before are in use too.
+    tokens = _escape(f"{LIMIT_PREFIX}{namespace}.{taskqueue}.") + (
+        r"(running\.[0-9]+|rate\.[0-9]+\.[0-9]+)"
+    )
     work, exchange = _escape(work_queue(namespace, taskqueue)), _escape(CONTROL_EXCHANGE)
     return {
         "configure": f"^{control}$",
         "write": f"^({_escape(DEAD_LETTER_EXCHANGE)}|{_escape(DELAY_EXCHANGE)}|{control})$",
-        "read": f"^({work}|{exchange}|{control})$",
+        "read": f"^({work}|{exchange}|{control}|{tokens})$",
     }
 
 

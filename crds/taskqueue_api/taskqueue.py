@@ -7,6 +7,7 @@ from pydantic import ConfigDict, Field
 from taskqueue_api.conditions import Conditions
 from taskqueue_api.dead_letters import DeadLetterSpec
 from taskqueue_api.history import HistorySpec
+from taskqueue_api.limits import MaxRunning, RateLimitSpec
 from taskqueue_api.names import TASKQUEUE_NAME_MAX
 from taskqueue_api.payload_from import PayloadSourcesSpec
 from taskqueue_api.pod_template import WorkerTemplate
@@ -184,6 +185,16 @@ class WorkersSpec(Model):
     concurrency: Annotated[int, Field(ge=1, le=64)] = Field(
         default=1, description="Tasks that one pod runs at once."
     )
+    rate_limit: RateLimitSpec | None = Field(
+        default=None,
+        description="How many handlers may start within some time, in all pods together. Default: "
+        "no limit.",
+    )
+    max_running: MaxRunning | None = Field(
+        default=None,
+        description="How many handlers may run at once, in all pods together. Default: no limit "
+        "but the slots.",
+    )
     claim: Literal["Adaptive", "Always"] = Field(
         default="Adaptive",
         description="When a Task is shown as Running. `Adaptive`: a new one after a second, so "
@@ -270,6 +281,9 @@ class WorkerCounts(Model):
     )
 
 
+TokenQueueState = Literal["Filling", "Whole"]
+
+
 class TaskQueueStatus(Model):
     """The observed queue and workers."""
 
@@ -293,6 +307,12 @@ class TaskQueueStatus(Model):
         default=None,
         description="Every waiting Task created before this has been published for certain; a "
         "restarted operator does not publish it again.",
+    )
+    token_queues: Annotated[dict[str, TokenQueueState], Field(max_length=1000)] | None = Field(
+        default=None,
+        description="By name, the queues in RabbitMQ that hold the tokens of `workers.rateLimit` "
+        "and `workers.maxRunning`. `Filling`: begun, and made anew if the operator ends before it "
+        "is `Whole`.",
     )
     conditions: Conditions = Field(
         default=[],

@@ -33,6 +33,13 @@ def may(pattern: str, name: str) -> bool:
         pytest.param(names.work_queue(LONG_NAMESPACE, LONG_NAME), id="work queue"),
         pytest.param(names.dead_letter_queue(LONG_NAMESPACE, LONG_NAME), id="dead letters"),
         pytest.param(names.broker_user(LONG_NAMESPACE, LONG_NAME, UID), id="user"),
+        pytest.param(names.running_tokens(LONG_NAMESPACE, LONG_NAME, 1000), id="running"),
+        pytest.param(
+            names.cooling_queue(
+                names.rate_tokens(LONG_NAMESPACE, LONG_NAME, 10_000, timedelta(days=1))
+            ),
+            id="cooling",
+        ),
     ],
 )
 def test_the_longest_names_fit_rabbitmq(name: str) -> None:
@@ -83,6 +90,27 @@ OTHERS = [
     pytest.param("", id="nothing"),
     pytest.param("taskqueue.unrouted", id="everybody's"),
 ]
+
+
+@pytest.mark.parametrize(
+    ("name", "allowed"),
+    [
+        pytest.param(names.running_tokens("a", "b", 5), True, id="running"),
+        pytest.param(names.rate_tokens("a", "b", 9, timedelta(seconds=1)), True, id="rate"),
+        pytest.param("tql.a.b.rate.9.1000.cooling", False, id="what was spent"),
+        pytest.param("tql.a.b.rate.9", False, id="half a name"),
+        pytest.param("tql.a.bc.running.5", False, id="a longer name"),
+        pytest.param("tql.c.b.running.5", False, id="another namespace"),
+        pytest.param("tql.aXb.running.5", False, id="the dot is no wildcard"),
+        pytest.param("xtql.a.b.running.5", False, id="something before"),
+        pytest.param("tql.a.b.running.5x", False, id="something after"),
+    ],
+)
+def test_workers_take_their_own_tokens_only_and_put_none(name: str, allowed: bool) -> None:
+    permissions = names.user_permissions("a", "b")
+    assert may(permissions["read"], name) is allowed
+    assert not may(permissions["write"], name)
+    assert not may(permissions["configure"], name)
 
 
 @pytest.mark.parametrize("name", OTHERS)

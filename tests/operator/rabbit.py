@@ -70,7 +70,7 @@ class Sent(NamedTuple):
 
 def _split(exchange: str, key: str) -> tuple[timedelta, str]:
     """Return the delay and the queue that an exchange and a routing key stand for."""
-    if exchange == EXCHANGE:
+    if exchange in (EXCHANGE, ""):
         return timedelta(), key
     *levels, queue = key.split(".", DELAY_LEVELS)
     return DELAY_UNIT * int("".join(levels), 2), queue
@@ -84,6 +84,7 @@ class FakeRabbit:
     lagging: queues that say 0 to a passive declaration whatever they hold; silent ones among them
         give no message either.
     exchanges: their types; there is a `taskqueue` and a ladder to publish to all the same.
+    deaf: queues that take no message: it is refused.
     links: bindings between exchanges: source, routing key, destination.
     """
 
@@ -98,6 +99,7 @@ class FakeRabbit:
         self.sent: list[Sent] = []
         self.silent: set[str] = set()
         self.lagging: set[str] = set()
+        self.deaf: set[str] = set()
         self.refuse: dict[str, ChannelClosedByBroker] = {}
         self.channels: list[FakeChannel] = []
 
@@ -176,10 +178,31 @@ class FakeChannel:
         if sent.queue in self._rabbit.silent:
             return
         loop = asyncio.get_running_loop()
+        if not exchange:
+            self._put_into(routing_key, self._tags, properties, body)
+            return
         # The ladder takes whatever has a delay, and its foot what has no queue.
         if exchange == EXCHANGE and routing_key not in self._rabbit.queues:
             loop.call_soon(self._return, properties, body)
         loop.call_soon(self.ack, self._tags)
+
+    def _put_into(
+        self, queue: str, tag: int, properties: pika.BasicProperties, body: bytes
+    ) -> None:
+        """Take a message by the default exchange."""
+        loop, rabbit = asyncio.get_running_loop(), self._rabbit
+        if queue not in rabbit.queues:
+            loop.call_soon(self._return, properties, body)
+        elif queue in rabbit.deaf:
+            loop.call_soon(self.nack, tag)
+            return
+        else:
+            rabbit.ready[queue] = rabbit.ready.get(queue, 0) + 1
+        # As RabbitMQ does, several by one confirm.
+        if tag % 3 == 0:
+            loop.call_soon(lambda: self.ack(tag, multiple=True))
+        else:
+            loop.call_later(0.001, self.ack, tag)
 
     def ack(self, tag: int, *, multiple: bool = False) -> None:
         """Confirm."""
@@ -277,6 +300,7 @@ class FakeChannel:
         if not self._takes():
             return
         self._rabbit.queues.pop(queue, None)
+        self._rabbit.ready.pop(queue, None)
         self._answer(callback, spec.Queue.DeleteOk(0))
 
     def _check(self) -> None:

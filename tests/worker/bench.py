@@ -14,13 +14,16 @@ from taskqueue_worker.attempts import Attempts, Claim, Claimed
 from taskqueue_worker.broker import Broker
 from taskqueue_worker.claim import Path
 from taskqueue_worker.deliveries import Delivery, Tag, TaskMessage
+from taskqueue_worker.errors import BrokerError
+from taskqueue_worker.limits import Limits
 from taskqueue_worker.outcomes import Failure, Outcome, Success
 from taskqueue_worker.payloads import Payloads
+from taskqueue_worker.place import Place
 from taskqueue_worker.runners import Job
-from taskqueue_worker.session import BrokerError
 from taskqueue_worker.settle import Acknowledge, DeadLetter, Settlement
 from taskqueue_worker.statuses import Attempt, Identity, Progress
-from taskqueue_worker.worker import Place, Worker
+from taskqueue_worker.tokens import Token
+from taskqueue_worker.worker import Worker
 
 ME = Identity(pod="p", pod_uid="pu", node="n", instance="i")
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -126,6 +129,7 @@ class FakeAttempts:
         self.wanted = True
         self.now: float | None = None
         self.asked = 0
+        self.claiming = asyncio.Event()
         self.answers = asyncio.Event()
         self.answers.set()
 
@@ -137,6 +141,7 @@ class FakeAttempts:
     ) -> Claim:
         self.unheard.append(unheard)
         self.suspected.append(suspect)
+        self.claiming.set()
         await self.answers.wait()
         if self.claims:
             return self.claims.pop(0)
@@ -211,11 +216,82 @@ class FakeRunner:
         """Nothing to do."""
 
 
+class FakeToken(Token):
+    """A token of a FakeTokens. lost: with its connection."""
+
+    def __init__(self, tokens: "FakeTokens", queue: str) -> None:
+        self.tokens = tokens
+        self.queue = queue
+        self.lost = False
+
+    @property
+    def is_held(self) -> bool:
+        return not self.lost
+
+    def give_back(self) -> None:
+        if not self.lost:
+            self.tokens.put(self.queue)
+            self.tokens.told.append(f"back {self.queue}")
+            self.tokens.returned.set()
+
+    def spend(self) -> None:
+        self.tokens.told.append(f"spent {self.queue}")
+
+
+class FakeTokens:
+    """Queues of tokens. free: how many are to be had. told: what was done, in order.
+
+    A pause of the poller ends when a token is put, or is `wake`d.
+    """
+
+    def __init__(self, **free: int) -> None:
+        self.free = dict(free)
+        self.told: list[str] = []
+        self.taken: list[FakeToken] = []
+        self.pauses: list[float] = []
+        self.errors: list[BrokerError] = []
+        self._wake = asyncio.Event()
+        self.pausing = asyncio.Event()
+        self.returned = asyncio.Event()
+
+    def put(self, queue: str) -> None:
+        """Let there be one more."""
+        self.free[queue] += 1
+        self.wake()
+
+    def wake(self) -> None:
+        """End the poller's pause."""
+        self._wake.set()
+        self._wake = asyncio.Event()
+
+    async def take(self, queue: str) -> Token | None:
+        if self.errors:
+            raise self.errors.pop(0)
+        if not self.free[queue]:
+            return None
+        self.free[queue] -= 1
+        self.told.append(f"took {queue}")
+        self.taken.append(FakeToken(self, queue))
+        return self.taken[-1]
+
+    async def sleep(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+        self.pausing.set()
+        await self._wake.wait()
+
+    async def paused(self) -> None:
+        """Wait until the poller pauses anew."""
+        self.pausing.clear()
+        async with asyncio.timeout(5):
+            await self.pausing.wait()
+
+
 class Bench:
     """A worker between fakes.
 
     retry: the TaskQueue's policy. attempts: instead of the fake ones. random: for jitter.
-    slots: how many handlers run at once.
+    slots: how many handlers run at once. tokens: of the limits `rate` and `running`, for each of
+    which there are any.
     """
 
     def __init__(
@@ -224,7 +300,11 @@ class Bench:
         attempts: Attempts | None = None,
         random: Callable[[], float] = lambda: 0.5,
         slots: int = 1,
+        tokens: FakeTokens | None = None,
     ) -> None:
+        self.tokens = tokens or FakeTokens()
+        limited = {queue: queue for queue in self.tokens.free}
+        limits = Limits(self.tokens.take, **limited, sleep=self.tokens.sleep)
         self.broker, self.attempts, self.runner = FakeBroker(), FakeAttempts(), FakeRunner()
         self.payloads = FakePayloads()
         place = Place("c", "ns", "q", slots=slots, timeout=9, retry=retry)
@@ -233,6 +313,7 @@ class Bench:
             cast(Broker, self.broker),
             attempts or cast(Attempts, self.attempts),
             cast(Payloads, self.payloads),
+            limits,
             self.runner,
             frozenset({"echo"}),
             random,

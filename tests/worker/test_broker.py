@@ -11,7 +11,8 @@ from taskqueue_api.names import DEAD_LETTER_EXCHANGE, DELAY_EXCHANGE
 from taskqueue_api.rabbitmq import Version
 from taskqueue_worker.broker import Broker
 from taskqueue_worker.deliveries import Delivery, Tag
-from taskqueue_worker.session import BrokerError, Prefetch, Session, UnroutableError
+from taskqueue_worker.errors import BrokerError, UnroutableError
+from taskqueue_worker.session import Prefetch, Session
 
 STAMP = int(datetime(2026, 1, 1, tzinfo=UTC).timestamp())
 

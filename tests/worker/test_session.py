@@ -10,7 +10,8 @@ from pika.adapters.asyncio_connection import AsyncioConnection
 from pika.channel import Channel
 from pika.exceptions import ChannelClosedByBroker, ChannelWrongStateError
 
-from taskqueue_worker.session import BrokerError, Prefetch, Session
+from taskqueue_worker.errors import BrokerError
+from taskqueue_worker.session import Prefetch, Session
 
 REFUSED = ChannelClosedByBroker(404, "NOT_FOUND - no exchange 'taskqueue.delay.25' in vhost '/'")
 

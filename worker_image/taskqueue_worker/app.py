@@ -21,15 +21,17 @@ from taskqueue_worker.clock import ServerClock
 from taskqueue_worker.handling import Handling, open_handling
 from taskqueue_worker.health import Health, serve_http
 from taskqueue_worker.lenient import allow_odd_headers
+from taskqueue_worker.limits import Limits
 from taskqueue_worker.logs import configure_logging, leave_last_words
 from taskqueue_worker.payloads import Payloads
+from taskqueue_worker.place import Place
 from taskqueue_worker.processes import LauncherError
 from taskqueue_worker.runners import log_from_handler
 from taskqueue_worker.session import Prefetch
 from taskqueue_worker.settings import Settings, SettingsError, load_settings
 from taskqueue_worker.statuses import Identity
 from taskqueue_worker.waiting import spare_messages
-from taskqueue_worker.worker import Place, Worker
+from taskqueue_worker.worker import Worker
 
 _log = logging.getLogger("taskqueue_worker")
 
@@ -123,7 +125,8 @@ def _build(settings: Settings, api: ApiServer, handling: Handling) -> _Parts:
     )
     attempts = Attempts(api, me, settings.retry, always=settings.claim == "Always")
     payloads = Payloads(api, settings.name)
-    worker = Worker(place, broker, attempts, payloads, handling.runner, handling.names)
+    limits = Limits(broker.take_token, settings.rate_tokens, settings.running_tokens)
+    worker = Worker(place, broker, attempts, payloads, limits, handling.runner, handling.names)
     health = Health(connected=lambda: broker.connected, consuming=lambda: broker.consuming)
     _log.info("started", extra={"queue": queue, "slots": slots, "instance": me.instance})
     return _Parts(handling, api, broker, worker, health)

@@ -14,13 +14,9 @@ from taskqueue_api.names import DELAY_EXCHANGE
 from taskqueue_api.rabbitmq import delayed_priority
 from taskqueue_worker.api import backoff_seconds
 from taskqueue_worker.deliveries import Delivery, Tag
-from taskqueue_worker.session import (
-    BrokerError,
-    Prefetch,
-    Session,
-    UnroutableError,
-    read_parameters,
-)
+from taskqueue_worker.errors import BrokerError, UnroutableError
+from taskqueue_worker.session import Prefetch, Session, read_parameters
+from taskqueue_worker.tokens import Token, TokenChannel
 
 _log = logging.getLogger(__name__)
 
@@ -55,6 +51,7 @@ class Broker:
         self._monotonic = monotonic
         self._session: Session | None = None
         self._sessions = 0
+        self._tokens: dict[str, TokenChannel] = {}
         self._changed = asyncio.Event()
         self._draining = False
         self._over = False
@@ -169,6 +166,19 @@ class Broker:
             await asyncio.sleep(
                 backoff_seconds(failures, BACKOFF_FIRST, BACKOFF_MAX, self._jitter())
             )
+
+    async def take_token(self, queue: str) -> Token | None:
+        """Return a token of a limit; None: there is none now, or no connection.
+
+        One call at a time. Raises BrokerError, as when there is no such queue.
+        """
+        session = self._session
+        if session is None or not session.can_publish:
+            return None
+        channel = self._tokens.get(queue)
+        if channel is None or not channel.is_open:
+            channel = self._tokens[queue] = await session.open_tokens(queue)
+        return await channel.take()
 
     async def stop_consuming(self) -> None:
         """Take no more messages, on this session or a later one."""

@@ -19,6 +19,8 @@ class State(Enum):
 
     WAITING = auto()
     """For a slot."""
+    LIMITED = auto()
+    """A slot has it, and waits until the limits of the TaskQueue let it start."""
     PARKED = auto()
     """Until it is judged again."""
     CLAIMING = auto()

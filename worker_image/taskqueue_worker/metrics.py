@@ -15,6 +15,7 @@ DURATION = Histogram(
 )
 SLOTS = Gauge("taskqueue_worker_slots", "Tasks that can run at once.")
 BUSY = Gauge("taskqueue_worker_slots_busy", "Tasks that run now.")
+LIMITED = Gauge("taskqueue_worker_limited", "Tasks with a slot that wait for a limit.")
 RECONNECTS = Counter("taskqueue_worker_broker_reconnects", "Connections to RabbitMQ lost.")
 UNROUTED = Counter("taskqueue_worker_unrouted", "Messages that belong to another cluster.")
 DUPLICATES = Counter("taskqueue_worker_duplicates", "Messages of a Task in work here already.")

@@ -16,8 +16,8 @@ from taskqueue_api.names import (
 from taskqueue_worker import metrics
 from taskqueue_worker.broker import Broker
 from taskqueue_worker.deliveries import Delivery, OutsideMessage, TaskMessage
+from taskqueue_worker.errors import BrokerError
 from taskqueue_worker.outcomes import Failure
-from taskqueue_worker.session import BrokerError
 from taskqueue_worker.settle import (
     DeadLetter,
     PublishNext,

@@ -17,7 +17,9 @@ from taskqueue_api.names import CONTROL_EXCHANGE
 from taskqueue_api.rabbitmq import Version, read_version
 from taskqueue_api.tls import client_context
 from taskqueue_worker.deliveries import Delivery, Tag
+from taskqueue_worker.errors import BrokerError, UnroutableError
 from taskqueue_worker.lenient import read_headers, read_text
+from taskqueue_worker.tokens import TokenChannel
 
 _log = logging.getLogger(__name__)
 
@@ -32,17 +34,6 @@ SPARE_PRIORITY = -1
 
 # pika reports each failure several times over, with stack traces; we report it once.
 logging.getLogger("pika").setLevel(logging.CRITICAL + 1)
-
-
-class BrokerError(Exception):
-    """The broker cannot be reached, refused something, or went away; the reason in its words.
-
-    Never holds the address with its password.
-    """
-
-
-class UnroutableError(BrokerError):
-    """The broker has no queue for a message."""
 
 
 def read_parameters(folder: Path, client_name: str) -> pika.URLParameters:
@@ -186,6 +177,14 @@ class Session:
                 raise BrokerError(self._confirm.result())
             if self._returned:
                 raise UnroutableError(self._returned)
+
+    async def open_tokens(self, queue: str) -> TokenChannel:
+        """Return a channel to take tokens on, whose end ends nothing else. Raises BrokerError."""
+        try:
+            channel = await self._open_channel(lambda _: None)
+        except AMQPError as error:  # the connection has just gone
+            raise BrokerError(_words(error)) from error
+        return TokenChannel(queue, channel, self.lost)
 
     async def stop_consuming(self) -> None:
         """Ask for no more messages; returns when none will come."""

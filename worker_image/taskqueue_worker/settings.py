@@ -68,6 +68,7 @@ class Settings(BaseSettings):
     retry: the TaskQueue's policy, as `taskqueue_api.retries` writes it.
     grace: seconds from SIGTERM to SIGKILL, by the pod's terminationGracePeriodSeconds.
     broker: folder with `uri` and, with TLS, `ca.crt`; read at every connect.
+    rate_tokens, running_tokens: queues of the tokens of each limit; empty: there is none.
     service_account: folder with `token` and `ca.crt`.
     """
 
@@ -83,6 +84,8 @@ class Settings(BaseSettings):
     retry: Annotated[RetryPolicy, NoDecode] = ONCE
     handlers: HandlersSettings
     grace: Annotated[int, Field(ge=1)]
+    rate_tokens: str = ""
+    running_tokens: str = ""
     pod_name: Annotated[str, Field(min_length=1)]
     pod_uid: str = ""
     node_name: str = ""

@@ -5,11 +5,11 @@ import logging
 import random
 import time
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from taskqueue_api.retries import Random, RetryPolicy
+from taskqueue_api.retries import Random
 from taskqueue_worker import metrics
 from taskqueue_worker.attempts import Attempts, Claimed, Held
 from taskqueue_worker.broker import Broker
@@ -23,8 +23,10 @@ from taskqueue_worker.deliveries import (
 )
 from taskqueue_worker.ended import report_end
 from taskqueue_worker.inflight import Entry, Inflight, State
+from taskqueue_worker.limits import Limits, Permit
 from taskqueue_worker.outcomes import Failure, Outcome, final
 from taskqueue_worker.payloads import Payloads
+from taskqueue_worker.place import Place
 from taskqueue_worker.publications import Publications
 from taskqueue_worker.retrying import decide_retry
 from taskqueue_worker.runners import Job, Runner
@@ -40,27 +42,15 @@ _PARK_FIRST_SECONDS = 2.0
 _PARK_MAX_SECONDS = 60.0
 _CLAIM_SECONDS = 2.0
 """A claim on its way when the drain begins is an attempt that counts, once it is written."""
+LIMITED_SECONDS = 900.0
+"""A message that has waited so long for a token is given back, and comes anew: RabbitMQ lets us
+hold it for the longest timeout of a Task and half an hour."""
 _OUTSIDE_NAME = ""
 
 
 def park_seconds(parkings: int) -> float:
     """Return how long to wait before judging a held Task again, by how often it was parked."""
     return min(_PARK_MAX_SECONDS, _PARK_FIRST_SECONDS * 2.0 ** min(parkings - 1, 10))
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where the worker is.
-
-    cluster: UID of its kube-system. timeout: at most, in seconds. retry: of messages without one.
-    """
-
-    cluster: str
-    namespace: str
-    taskqueue: str
-    slots: int
-    timeout: float
-    retry: RetryPolicy
 
 
 class _Ended(NamedTuple):
@@ -83,6 +73,7 @@ class Worker:
         broker: Broker,
         attempts: Attempts,
         payloads: Payloads,
+        limits: Limits,
         runner: Runner,
         handlers: frozenset[str] | None,
         random: Random = random.random,
@@ -92,6 +83,7 @@ class Worker:
         self._broker = broker
         self._attempts = attempts
         self._payloads = payloads
+        self._limits = limits
         self._runner = runner
         self._handlers = handlers
         self._labels = metrics.HandlerLabels(handlers)
@@ -143,7 +135,7 @@ class Worker:
         """Give back what has not started and finish the rest, within the time given."""
         self._draining = True
         await self._broker.stop_consuming()
-        for entry in self._inflight.held(State.WAITING, State.PARKED):
+        for entry in self._inflight.held(State.WAITING, State.LIMITED, State.PARKED):
             self._give_back(entry)
         deadline = time.monotonic() + seconds
         await self._wait_while(
@@ -187,24 +179,43 @@ class Worker:
     async def _serve(self) -> None:
         while True:
             entry = await self._waiting.take()
+            permit = await self._permit(entry)
+            if permit is None:
+                continue
             metrics.BUSY.inc()
             try:
                 if isinstance(entry.message, TaskMessage):
                     entry.state = State.CLAIMING
-                    await self._serve_task(entry, entry.message)
+                    await self._serve_task(entry, entry.message, permit)
                 else:
                     entry.state = State.ACTIVE
-                    await self._run_outside(entry, entry.message)
+                    await self._run_outside(entry, entry.message, permit)
             finally:
+                permit.give_back()
                 metrics.BUSY.dec()
 
-    async def _serve_task(self, entry: Entry, message: TaskMessage) -> None:
+    async def _permit(self, entry: Entry) -> Permit | None:
+        """Wait until the limits let an entry start; None: it was given back meanwhile."""
+        entry.state = State.LIMITED
+        if not self._limits.exist:
+            return Permit()
+        timer = asyncio.get_running_loop().call_later(LIMITED_SECONDS, self._put_off, entry)
+        try:
+            return await self._limits.permit(lambda: entry.state is State.LIMITED)
+        finally:
+            timer.cancel()
+
+    def _put_off(self, entry: Entry) -> None:
+        if entry.state is State.LIMITED:
+            self._give_back(entry)
+
+    async def _serve_task(self, entry: Entry, message: TaskMessage, permit: Permit) -> None:
         # Before the claim: what is claimed without a write must start at once.
         message = await self._payloads.fill(message)
         if entry.state is not State.FORGOTTEN:  # given back meanwhile
-            await self._run_task(entry, message)
+            await self._run_task(entry, message, permit)
 
-    async def _run_task(self, entry: Entry, message: TaskMessage) -> None:
+    async def _run_task(self, entry: Entry, message: TaskMessage, permit: Permit) -> None:
         begun = self._running.moment()
         suspect = self._running.is_suspect(message.uid)
         now = self._attempts.server_now()
@@ -221,12 +232,15 @@ class Worker:
         if not isinstance(claim, Claimed):
             self._spawn(self._settle(entry, claim.settlement))
             return
-        if not claim.announced and (self._draining or message.delivery.tag not in entry.tags):
+        ours = message.delivery.tag in entry.tags and permit.is_held
+        if not claim.announced and (self._draining or not ours):
             # Nothing says yet that it is ours, and without the message that was judged it may be
-            # another's, or have been: also when that came back to us meanwhile.
+            # another's, or have been: also when that came back to us meanwhile. And it would have
+            # to wait for other tokens.
             self._attempts.release(claim)
             self._give_back(entry)
             return
+        await self._limits.start(permit)
         if self._running.may_have_missed(message.uid, begun):
             # While the claim was decided, by what was read before. The Task is run by the time
             # of this look: nothing comes between.
@@ -234,11 +248,10 @@ class Worker:
         await self._run_claimed(entry, message, claim)
 
     async def _run_claimed(self, entry: Entry, message: TaskMessage, claim: Claimed) -> None:
-        job = self._job(
+        job = self._place.job(
             message.delivery,
             message.payload,
-            # That of the TaskQueue may have been lowered since.
-            timeout=min(message.headers.timeout.total_seconds(), self._place.timeout),
+            timeout=message.headers.timeout.total_seconds(),
             attempt=claim.attempt.number,
             name=message.headers.name,
             run=message.headers.run,
@@ -260,14 +273,15 @@ class Worker:
         ended = _Ended(outcome, seconds, reports.latest)
         self._spawn(self._finish_task(entry, message, claim, ended))
 
-    async def _run_outside(self, entry: Entry, message: OutsideMessage) -> None:
-        job = self._job(
+    async def _run_outside(self, entry: Entry, message: OutsideMessage, permit: Permit) -> None:
+        job = self._place.job(
             message.delivery,
             message.payload,
             timeout=self._place.timeout,
             attempt=message.attempt,
             name=_OUTSIDE_NAME,
         )
+        await self._limits.start(permit)
         begun = time.monotonic()
         outcome = await self._execute(job, None)
         seconds = time.monotonic() - begun
@@ -289,28 +303,6 @@ class Worker:
             return final("UnknownHandler", f"no handler '{job.handler}'; there are: {known}")
         metrics.STARTED.labels(self._labels.label(job.handler)).inc()
         return await self._runner.run(job)
-
-    def _job(
-        self,
-        delivery: Delivery,
-        payload: bytes,
-        *,
-        timeout: float,
-        attempt: int,
-        name: str,
-        run: int = 0,
-    ) -> Job:
-        return Job(
-            handler=delivery.type,
-            payload=payload,
-            timeout=timeout,
-            uid=delivery.message_id,
-            attempt=attempt,
-            namespace=self._place.namespace,
-            name=name,
-            queue=self._place.taskqueue,
-            run=run,
-        )
 
     # From an outcome to the acknowledgement
 

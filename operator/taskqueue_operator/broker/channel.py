@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, NamedTuple, TypeVar
 
-from pika import spec
+from pika import BasicProperties, spec
 from pika.channel import Channel
 from pika.exceptions import ChannelWrongStateError
 
@@ -19,6 +19,8 @@ from taskqueue_operator.domain.topology import Queue, Topology
 from taskqueue_operator.errors import BrokerError, BrokerRefusedError, BrokerUnavailableError
 
 ANSWER_SECONDS = 10.0
+FILL_AT_ONCE = 500
+"""So many messages on their way at once, each such lot within ANSWER_SECONDS."""
 
 T = TypeVar("T")
 
@@ -69,7 +71,7 @@ class DeclaringChannel:
                 durable=True,
                 arguments=exchange.arguments,
             )
-        ready = {one.name: await self._declare_queue(one) for one in topology.all_queues}
+        ready = {one.name: await self.declare_queue(one) for one in topology.all_queues}
         return ready[topology.dead_letters.name]
 
     async def is_ladder_whole(self, ladder: Sequence[Level]) -> bool:
@@ -142,7 +144,42 @@ class DeclaringChannel:
         """Delete a queue with its messages; one that is not there is fine."""
         await self._call(self._channel.queue_delete, queue=queue)
 
-    async def _declare_queue(self, queue: Queue) -> int:
+    async def fill(self, queue: str, count: int) -> None:
+        """Put so many empty messages into a queue; returns when RabbitMQ has every one of them."""
+        waiting: set[int] = set()
+
+        def confirmed(frame: Any) -> None:
+            method = frame.method
+            if isinstance(method, spec.Basic.Nack):
+                self._fail(BrokerUnavailableError("BrokerUnreachable", f"'{queue}' takes nothing"))
+                return
+            last = method.delivery_tag
+            waiting.difference_update(
+                {tag for tag in waiting if tag == last or (method.multiple and tag < last)}
+            )
+            if not waiting and self._answer:
+                resolve(self._answer, None)
+
+        lost = BrokerUnavailableError("BrokerUnreachable", f"there is no queue '{queue}'")
+        self._channel.add_on_return_callback(lambda *_: self._fail(lost))
+        await self._call(self._channel.confirm_delivery, ack_nack_callback=confirmed)
+        properties = BasicProperties(delivery_mode=2)
+        for first in range(1, count + 1, FILL_AT_ONCE):
+            lot = range(first, min(first + FILL_AT_ONCE, count + 1))
+            waiting.update(lot)
+            self._answer = asyncio.get_running_loop().create_future()
+            for _ in lot:
+                self._send(
+                    self._channel.basic_publish,
+                    exchange="",
+                    routing_key=queue,
+                    body=b"",
+                    properties=properties,
+                    mandatory=True,
+                )
+            await self._answered(self._answer)
+
+    async def declare_queue(self, queue: Queue) -> int:
         """Declare a queue with its bindings; return how many messages it has ready."""
         frame = await self._call(
             self._channel.queue_declare,
@@ -178,6 +215,9 @@ class DeclaringChannel:
             method(**arguments, callback=lambda frame: resolve(answer, frame))
         except ChannelWrongStateError as error:
             raise channel_fault(error) from error
+        return await self._answered(answer)
+
+    async def _answered(self, answer: "asyncio.Future[Any]") -> Any:
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 return await answer
@@ -194,5 +234,8 @@ class DeclaringChannel:
 
     def _closed(self, _channel: Channel, error: BaseException) -> None:
         self._fault = channel_fault(error)
+        self._fail(self._fault)
+
+    def _fail(self, error: BrokerError) -> None:
         if self._answer and not self._answer.done():
-            self._answer.set_exception(self._fault)
+            self._answer.set_exception(error)

@@ -116,13 +116,17 @@ def route(queue: QueueName, delay: timedelta) -> Binding:
     return Binding(EXCHANGE, queue)
 
 
-def _work_arguments(queue_type: str, version: Version) -> dict[str, Any]:
+def build_patient_arguments(queue_type: str, version: Version) -> dict[str, Any]:
+    """Return the arguments of a queue whose messages are held for as long as a Task runs."""
     arguments: dict[str, Any] = {"x-queue-type": queue_type.lower()}
     if knows_consumer_timeout(queue_type, version):
         arguments["x-consumer-timeout"] = CONSUMER_TIMEOUT_MS
-    if queue_type == "Classic":
-        arguments["x-max-priority"] = PRIORITY_MAX
     return arguments | _without_delivery_limit(queue_type, version)
+
+
+def _work_arguments(queue_type: str, version: Version) -> dict[str, Any]:
+    priorities = {"x-max-priority": PRIORITY_MAX} if queue_type == "Classic" else {}
+    return build_patient_arguments(queue_type, version) | priorities
 
 
 def _without_delivery_limit(queue_type: str, version: Version) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from taskqueue_operator.domain.containers import (
     missing_mounts,
 )
 from taskqueue_operator.domain.sidecars import build_sidecar_volumes, build_sidecars
+from taskqueue_operator.domain.tokens import name_tokens
 
 UID = 10001
 GRACE_MARGIN = timedelta(seconds=30)
@@ -283,6 +284,7 @@ def _environment(
         "TASKQUEUE_LOG_FORMAT": defaults.log_format,
         # Said, though it is the default: an image built from an earlier worker has another.
         "TASKQUEUE_PORT": str(names.WORKER_PORT),
+        **name_tokens(owner.namespace, owner.name, spec.workers),
     }
     fields = {
         "TASKQUEUE_POD_NAME": "metadata.name",

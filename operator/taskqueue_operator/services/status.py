@@ -9,7 +9,12 @@ from typing import Any
 
 from taskqueue_api.conditions import Condition, merge_conditions, rfc3339
 from taskqueue_api.names import API_VERSION
-from taskqueue_api.taskqueue import TaskCounts, TaskQueueStatus, WorkerCounts
+from taskqueue_api.taskqueue import (
+    TaskCounts,
+    TaskQueueStatus,
+    TokenQueueState,
+    WorkerCounts,
+)
 from taskqueue_operator import metrics
 from taskqueue_operator.cluster.client import ClusterClient
 from taskqueue_operator.domain.dispatching import QueueKey
@@ -128,11 +133,20 @@ class StatusBoard:
         if row is None:
             return
         self._update(key, dispatched_through=None)
-        if row.stored.dispatched_through is None:
+        await self._store(key, row, "dispatched_through")
+
+    def token_queues(self, key: QueueKey) -> Mapping[str, TokenQueueState]:
+        """Return the queues of tokens that a TaskQueue has, and how far each has come."""
+        row = self._rows.get(key)
+        return (row.wanted.token_queues if row else None) or {}
+
+    async def keep_token_queues(self, key: QueueKey, queues: Mapping[str, TokenQueueState]) -> None:
+        """Set the queues of tokens, now. Raises ClusterUnavailableError when it cannot be."""
+        row = self._rows.get(key)
+        if row is None:
             return
-        await self._write(key, row)
-        if row.stored.dispatched_through is not None:
-            raise ClusterUnavailableError(0, "the status of the TaskQueue cannot be written now")
+        self._update(key, token_queues=dict(queues) or None)
+        await self._store(key, row, "token_queues")
 
     async def run(self) -> None:
         """Write what changed, for ever."""
@@ -145,6 +159,14 @@ class StatusBoard:
         for key, row in list(self._rows.items()):
             if row.wanted != row.stored:
                 await self._write(key, row)
+
+    async def _store(self, key: QueueKey, row: Row, name: str) -> None:
+        """Write the status now if this field of it differs from what is stored."""
+        if getattr(row.stored, name) == getattr(row.wanted, name):
+            return
+        await self._write(key, row)
+        if getattr(row.stored, name) != getattr(row.wanted, name):
+            raise ClusterUnavailableError(0, "the status of the TaskQueue cannot be written now")
 
     def _update(self, key: QueueKey, **changes: Any) -> None:
         row = self._rows.get(key)

@@ -9,7 +9,7 @@ from weakref import WeakValueDictionary
 from taskqueue_api.conditions import Condition, read_time
 from taskqueue_api.durations import parse_duration
 from taskqueue_api.history import HistorySpec
-from taskqueue_api.taskqueue import TaskQueue
+from taskqueue_api.taskqueue import TaskQueue, TaskQueueSpec
 from taskqueue_operator import metrics
 from taskqueue_operator.broker.link import Link
 from taskqueue_operator.domain.dispatching import QueueKey
@@ -41,6 +41,7 @@ from taskqueue_operator.services.letter_limits import LetterLimits
 from taskqueue_operator.services.requests import Requests
 from taskqueue_operator.services.scaler import Scaler
 from taskqueue_operator.services.status import StatusBoard
+from taskqueue_operator.services.token_queues import TokenQueues
 from taskqueue_operator.services.workers import Workers
 
 CONNECT_SECONDS = 5.0
@@ -86,6 +87,7 @@ class TaskQueues:
         self._requests = requests
         self._cluster_uid = cluster_uid
         self._ladders = Ladders()
+        self._tokens = TokenQueues(board)
         self._objects: dict[QueueKey, Mapping[str, Any]] = {}
         self._first_through: dict[str, str | None] = {}
         self._unsure_vhosts: set[str] = set()
@@ -246,7 +248,7 @@ class TaskQueues:
         choice: BrokerChoice | None = None
         try:
             choice = await self._brokers.choose(key, spec.broker)
-            broker = await self._ensure_queue(key, owner, choice, spec.queue.type)
+            broker = await self._ensure_queue(key, owner, choice, spec)
         except (BrokerError, ConfigurationError) as error:
             broker = Finding("False", error.reason, str(error))
             self._dispatcher.hold(key, "QueueNotReady", f"{error.reason}: {error}")
@@ -260,6 +262,7 @@ class TaskQueues:
         link = self._brokers.link_of(key)
         if link and broker.ok:
             priorities = describe_priorities(spec.queue.type, link.version)
+            await self._tokens.drop_old(key, link, spec.workers, self._workers.rolled_out(key))
         if choice and broker.ok:
             # Last: a management API that does not answer takes its time.
             limits = await self._limits.ensure(key, choice.address, spec.dead_letter)
@@ -281,18 +284,19 @@ class TaskQueues:
         self._board.conditions(key, generation, [condition])
 
     async def _ensure_queue(
-        self, key: QueueKey, owner: Owner, choice: BrokerChoice, queue_type: str
+        self, key: QueueKey, owner: Owner, choice: BrokerChoice, spec: TaskQueueSpec
     ) -> Finding:
         link = self._brokers.use(key, choice.address)
         await link.wait(CONNECT_SECONDS)
         topology = build_topology(
             namespace=owner.namespace,
             name=owner.name,
-            queue_type=queue_type,
+            queue_type=spec.queue.type,
             cluster=self._cluster_uid,
             version=link.version,
         )
         await self._declare(key, owner, link, topology)
+        await self._tokens.ensure(key, link, spec.workers)
         return Finding(
             "True",
             "Declared",

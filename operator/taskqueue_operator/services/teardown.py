@@ -36,6 +36,7 @@ from taskqueue_operator.services.dispatcher import Dispatcher
 from taskqueue_operator.services.letter_limits import LetterLimits
 from taskqueue_operator.services.status import StatusBoard
 from taskqueue_operator.services.taskqueues import key_of, owner_of
+from taskqueue_operator.services.token_queues import delete_tokens
 
 PATIENCE_SECONDS = 60.0
 CONNECT_SECONDS = 3.0
@@ -155,6 +156,8 @@ class Teardown:
     ) -> None:
         wanted = read_wanted(body)
         link = await self._link(key, wanted.broker)
+        # Whatever the policy: they hold nobody's Tasks.
+        await delete_tokens(link, list(self._board.token_queues(key)))
         kept = await self._delete_queues(key, link, wanted.deletion_policy, patient)
         for message in kept:
             await self._tell(body, "QueueKept", message)

@@ -151,6 +151,13 @@ class Workers:
             await self._children.apply(owner, [build(replicas)])
             self._scaler.applied(key, replicas)
 
+    def rolled_out(self, key: QueueKey) -> Mapping[str, Any] | None:
+        """Return the Deployment if all wanted workers are of its template, and no others left."""
+        deployment, desired = self._deployments.get(key), self._scaler.replicas(key)
+        if deployment is None or desired is None or not is_rolled_out(desired, deployment):
+            return None
+        return deployment
+
     async def _count_replicas(self, owner: Owner) -> int:
         """Return how many pods the Deployment asks for that an earlier operator has left."""
         try:

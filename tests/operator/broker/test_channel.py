@@ -60,6 +60,20 @@ async def test_a_refused_declaration_ends_with_rabbitmq_s_words(rabbit: FakeRabb
             await channel.inspect("tqd.shop.emails")
 
 
+async def test_a_queue_that_is_not_there_is_not_filled(rabbit: FakeRabbit) -> None:
+    async with await FakeLink(rabbit).open_channel() as channel:
+        with pytest.raises(BrokerUnavailableError, match="there is no queue 'tql"):
+            await channel.fill("tql.a.b.running.1", 1)
+
+
+async def test_a_queue_is_filled_with_messages_that_outlive_a_restart(rabbit: FakeRabbit) -> None:
+    rabbit.queues["tql.a.b.running.1201"] = {}
+    async with await FakeLink(rabbit).open_channel() as channel:
+        await channel.fill("tql.a.b.running.1201", 1201)
+    assert rabbit.ready["tql.a.b.running.1201"] == 1201
+    assert {sent.properties.delivery_mode for sent in rabbit.sent} == {2}
+
+
 async def test_a_queue_is_inspected(rabbit: FakeRabbit) -> None:
     rabbit.queues[WORK] = {}
     rabbit.ready[WORK], rabbit.consumers[WORK] = 3, 2

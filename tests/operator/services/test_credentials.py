@@ -66,7 +66,8 @@ async def test_workers_get_a_user_of_their_own(world: World, choice: BrokerChoic
     assert permissions == {
         "configure": r"^tqc\.shop\.emails\.[0-9a-f]+$",
         "write": r"^(taskqueue\.dlx|taskqueue\.delay\.25|tqc\.shop\.emails\.[0-9a-f]+)$",
-        "read": r"^(tq\.shop\.emails|taskqueue\.control|tqc\.shop\.emails\.[0-9a-f]+)$",
+        "read": r"^(tq\.shop\.emails|taskqueue\.control|tqc\.shop\.emails\.[0-9a-f]+"
+        r"|tql\.shop\.emails\.(running\.[0-9]+|rate\.[0-9]+\.[0-9]+))$",
     }
     assert topics == [
         {

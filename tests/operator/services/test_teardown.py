@@ -113,6 +113,17 @@ async def world() -> World:
     return World()
 
 
+@pytest.mark.parametrize("policy", ["Delete", "DeleteIfEmpty", "Retain", "Later"])
+async def test_tokens_of_limits_go_whatever_the_policy(world: World, policy: str) -> None:
+    rate = "tql.shop.emails.rate.9.1000"
+    for queue in (rate, f"{rate}.cooling", "tql.shop.other.running.1"):
+        world.rabbit.queues[queue], world.rabbit.ready[queue] = {}, 1
+    await world.board.keep_token_queues(KEY, {rate: "Whole"})
+    await world.run(policy)
+    left = {queue for queue in world.rabbit.queues if queue.startswith("tql.")}
+    assert left == {"tql.shop.other.running.1"}
+
+
 @pytest.mark.parametrize(
     ("policy", "ready", "left", "told"),
     [
