@@ -15,7 +15,7 @@ from typing import Any
 
 from kubernetes.aio import client, config
 
-from taskqueue_api.names import GROUP, TASKQUEUES, TASKS, VERSION
+from taskqueue_api.names import GROUP, QUEUE_LABEL, TASKQUEUES, TASKS, VERSION
 
 QUEUE = "reaction"
 PODS, SLOTS, BURST = 5, 4, 300
@@ -46,6 +46,7 @@ class Bench:
     def __init__(self, api: client.ApiClient, namespace: str) -> None:
         self.objects = client.CustomObjectsApi(api)
         self.apps = client.AppsV1Api(api)
+        self.core = client.CoreV1Api(api)
         self.place = (GROUP, VERSION, namespace)
         self.namespace = namespace
 
@@ -82,8 +83,12 @@ class Bench:
         return int(found.spec.replicas)
 
     async def has_none(self) -> bool:
-        """Return whether the Deployment asks for no pod."""
-        return await self.replicas() == 0
+        """Return whether the Deployment asks for no pod, and none is left that could take work."""
+        if await self.replicas():
+            return False
+        selector = f"{QUEUE_LABEL}={QUEUE}"
+        pods: Any = await self.core.list_namespaced_pod(self.namespace, label_selector=selector)
+        return not pods.items
 
     async def has_some(self) -> bool:
         """Return whether the Deployment asks for a pod."""
@@ -94,7 +99,7 @@ class Bench:
         return await self.unfinished() == 0
 
     async def wait_idle(self) -> float:
-        """Wait until no pod is asked for; return the seconds."""
+        """Wait until no pod is left; return the seconds."""
         begun = time.perf_counter()
         await until(self.has_none)
         return time.perf_counter() - begun
