@@ -1,111 +1,26 @@
 """Deleting a TaskQueue: what its policy says, and never without an end."""
 
-from datetime import timedelta
 from typing import Any
 
 import pytest
 from pika.exceptions import ChannelClosedByBroker
 
-from taskqueue_api.conditions import rfc3339
-from taskqueue_operator.domain.workers import build_deployment
 from taskqueue_operator.errors import (
     BrokerRefusedError,
-    BrokerUnavailableError,
     ClusterError,
     ClusterUnavailableError,
     ManagementUnavailableError,
     OperatorError,
 )
-from taskqueue_operator.services.credentials import Credentials
-from taskqueue_operator.services.dispatcher import Dispatcher
-from taskqueue_operator.services.letter_limits import LetterLimits
-from taskqueue_operator.services.status import StatusBoard
-from taskqueue_operator.services.task_writer import TaskWriter
 from taskqueue_operator.services.teardown import (
     PATIENCE_SECONDS,
-    DrainingError,
     NotYetError,
-    Teardown,
 )
 from tests.operator.builders import (
-    CLUSTER,
-    DEFAULTS,
     KEY,
-    NOW,
-    OWNER,
-    build_rng,
-    build_secret,
-    build_spec,
     build_task,
-    build_taskqueue,
 )
-from tests.operator.clock import settle
-from tests.operator.fakes import FakeCluster
-from tests.operator.rabbit import FakeLink, FakeRabbit
-from tests.operator.services.brokers import FakeBrokers
-
-WORK, DEAD = "tq.shop.emails", "tqd.shop.emails"
-USER = "tq.shop.emails.0b9f3c1e"
-AWAY = BrokerUnavailableError("BrokerUnreachable", "cannot be reached")
-
-
-class World:
-    """A TaskQueue that is being deleted."""
-
-    def __init__(self) -> None:
-        self.rabbit = FakeRabbit("taskqueue.unrouted", WORK, DEAD, "tq.shop.other")
-        self.cluster = FakeCluster(
-            build_secret(), build_deployment(OWNER, build_spec(), DEFAULTS, "hash", 1)
-        )
-        self.brokers = FakeBrokers(self.cluster, FakeLink(self.rabbit))
-        self.brokers.api.users = {USER: ("", {}, []), "other": ("", {}, [])}
-        self.dispatcher = Dispatcher(
-            cluster_uid=CLUSTER,
-            started=NOW,
-            now=lambda: NOW,
-            writer=TaskWriter(self.cluster, build_rng()),
-            on_trouble=lambda _key: None,
-        )
-        self.board = StatusBoard(self.cluster)
-        self.board.seen(KEY, self.cluster.add(build_taskqueue()))
-        self.teardown = Teardown(
-            self.cluster,
-            self.brokers,
-            Credentials(self.cluster, self.brokers),
-            LetterLimits(self.brokers),
-            self.dispatcher,
-            self.board,
-            lambda: NOW,
-        )
-
-    async def run(
-        self,
-        policy: str = "DeleteIfEmpty",
-        after: float = 0.0,
-        status: dict[str, Any] | None = None,
-        spec: dict[str, Any] | None = None,
-    ) -> None:
-        """Tear down, so many seconds after the first try."""
-        body = build_taskqueue(
-            status=status,
-            spec={"deletionPolicy": policy, **(spec or {})},
-            metadata={"deletionTimestamp": "2026-01-02T12:00:00Z"},
-        )
-        try:
-            await self.teardown.run(body, after)
-        finally:
-            await self.dispatcher.stop(0)
-            await settle()
-
-    @property
-    def left(self) -> set[str]:
-        """The TaskQueue's queues that are still there."""
-        return {WORK, DEAD} & set(self.rabbit.queues)
-
-    @property
-    def told(self) -> list[str]:
-        """Reasons of Events."""
-        return [event[1] for event in self.cluster.events]
+from tests.operator.services.tearing_down import AWAY, DEAD, USER, WORK, World
 
 
 @pytest.fixture
@@ -198,53 +113,6 @@ async def test_workers_that_still_consume_are_waited_for_a_minute(world: World) 
     await world.run(after=PATIENCE_SECONDS)
     assert world.left == {WORK}
     assert world.told == ["QueueKept"]
-
-
-def stopping(after: timedelta) -> dict[str, Any]:
-    """A worker's pod whose grace ends so long from now."""
-    stamp = rfc3339(NOW + after)
-    return {"metadata": {"deletionTimestamp": stamp}, "status": {"phase": "Running"}}
-
-
-async def test_workers_keep_their_rights_until_they_have_finished_what_they_run(
-    world: World,
-) -> None:
-    world.cluster.pods = [stopping(timedelta(hours=1))]
-    with pytest.raises(DrainingError):
-        await world.run("Delete", after=PATIENCE_SECONDS * 10)
-    assert world.left == {WORK, DEAD}
-    assert USER in world.brokers.api.users
-    await world.board.flush()
-    (condition,) = world.cluster.find("TaskQueue", "emails")["status"]["conditions"]
-    assert condition["reason"] == "Deleting"
-    assert world.told == ["Deleting"]
-    assert [event[0] for event in world.cluster.events] == ["Normal"]
-    world.cluster.pods = []
-    await world.run("Delete")
-    assert not world.left
-    assert USER not in world.brokers.api.users
-
-
-async def test_workers_on_a_lost_node_are_not_waited_for(world: World) -> None:
-    world.cluster.pods = [stopping(timedelta(minutes=-1))]
-    await world.run()
-    assert not world.left
-
-
-async def test_workers_that_nobody_tells_to_stop_are_waited_for_a_minute(world: World) -> None:
-    world.cluster.pods = [{"metadata": {}, "status": {"phase": "Running"}}]
-    with pytest.raises(NotYetError, match="not been told to stop"):
-        await world.run(after=PATIENCE_SECONDS - 1)
-    await world.run(after=PATIENCE_SECONDS)
-    assert not world.left
-
-
-async def test_workers_that_cannot_be_listed_are_waited_for_a_minute(world: World) -> None:
-    world.cluster.faults["pods"] = [ClusterError(403, "may not list pods")] * 2
-    with pytest.raises(NotYetError, match="may not list pods"):
-        await world.run(after=PATIENCE_SECONDS - 1)
-    await world.run(after=PATIENCE_SECONDS)
-    assert not world.left
 
 
 async def test_a_queue_that_says_it_is_empty_is_asked_for_a_message(world: World) -> None:
