@@ -17,6 +17,8 @@ from taskqueue_api.retries import write_policy
 from taskqueue_api.status_rules import DEADLINE_EXCEEDED
 from taskqueue_api.task import DISPATCHES_MOST, PAYLOAD_MAX_BYTES
 
+QUEUE_NOT_FOUND = "QueueNotFound"
+
 WAITING_PHASES = ("Pending", "Retrying")
 
 NO_PAYLOAD = b"null"

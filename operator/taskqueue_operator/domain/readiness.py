@@ -46,7 +46,7 @@ _RESTING = {
     PAUSED: Finding(
         "True",
         PAUSED,
-        "the queue takes Tasks, and nothing runs them until spec.paused is false",
+        "the queue takes Tasks, and no more are started until spec.paused is false",
     ),
     IDLE: Finding("True", IDLE, "the queue takes Tasks, and workers start when there are some"),
 }

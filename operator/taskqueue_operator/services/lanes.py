@@ -11,9 +11,7 @@ from taskqueue_api.messages import TaskUid
 from taskqueue_operator.broker.link import Link
 from taskqueue_operator.broker.publisher import Publisher, Verdict
 from taskqueue_operator.domain.demand import Demand
-from taskqueue_operator.domain.dispatching import QueueKey, WaitingTask
-
-QUEUE_NOT_FOUND = "QueueNotFound"
+from taskqueue_operator.domain.dispatching import QUEUE_NOT_FOUND, QueueKey, WaitingTask
 
 
 class Place(Enum):

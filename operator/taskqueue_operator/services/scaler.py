@@ -43,7 +43,8 @@ class Scaled:
 
     policy: None: it has as many pods as `fixed` says.
     replicas: the pods that are wanted, within the cap; None: not decided yet.
-    applied: what the Deployment was last given.
+    applied: what the Deployment was last given; None: it is to be made anew first.
+    told: the number of pods that people know of; None: none yet.
     ready: pods that consume.
     ask_at: loop time from which on RabbitMQ may be asked again whether the queue is empty indeed.
     """
@@ -55,6 +56,7 @@ class Scaled:
     slots: int
     replicas: int | None = None
     applied: int | None = None
+    told: int | None = None
     desired: int = 0
     ready: int = 0
     fault: Fault | None = None
@@ -121,6 +123,8 @@ class Scaler:
         queue = self._queues.get(key)
         if queue is not None:
             queue.replicas = replicas
+            # That a fixed number of workers is there for the first time is no news.
+            queue.told = replicas if queue.policy else None
             self._decide(key, queue)
 
     def replicas(self, key: QueueKey) -> int | None:
@@ -130,8 +134,12 @@ class Scaler:
 
     def applied(self, key: QueueKey, replicas: int) -> None:
         """Take note of what a Deployment was given."""
-        if key in self._queues:
-            self._queues[key].applied = replicas
+        queue = self._queues.get(key)
+        if queue is None:
+            return
+        before, queue.applied, queue.told = queue.told, replicas, replicas
+        if before is not None and before != replicas:
+            self._start(self._reports.scaled(key, queue.body, before, replicas))
 
     def found(self, key: QueueKey, ready: int, fault: Fault | None) -> None:
         """Take note of how the pods are."""
@@ -260,6 +268,8 @@ class Scaler:
             reading = self._backlogs.reading(key)
             generation = queue.body["metadata"]["generation"]
             self._reports.decided(key, generation, decision, reading.trouble if reading else "")
+        else:
+            self._reports.undecided(key)
         self._apply_soon(key, queue)
 
     def _share_out(self, cap: int) -> None:
@@ -290,7 +300,6 @@ class Scaler:
                 await self._apply(key)
                 if queue.applied == before:
                     return  # nobody applies any more: the TaskQueue is on its way out
-                await self._reports.scaled(key, queue.body, before, queue.applied)
         except (ClusterError, ConfigurationError) as error:
             # The next decision, or reconcile, tries again.
             fields = {"namespace": key.namespace, "queue": key.name}

@@ -11,7 +11,7 @@ from taskqueue_operator.cluster.client import ClusterClient
 from taskqueue_operator.domain.demand import Demand
 from taskqueue_operator.domain.dispatching import QueueKey
 from taskqueue_operator.domain.scaling import Decision
-from taskqueue_operator.domain.scaling_conditions import describe_decision
+from taskqueue_operator.domain.scaling_conditions import SCALING, describe_decision
 from taskqueue_operator.errors import ClusterError, NamespaceTerminatingError
 from taskqueue_operator.services.backlogs import Reading
 from taskqueue_operator.services.status import StatusBoard
@@ -71,6 +71,12 @@ class ScalingReports:
         condition = describe_decision(decision, trouble, generation)
         self._board.conditions(key, generation, [condition])
 
+    def undecided(self, key: QueueKey) -> None:
+        """Show no decision: the spec says how many workers there are, and nothing else."""
+        shown = self._shown.setdefault(key, _Shown())
+        shown.decision, shown.trouble = None, ""
+        self._board.drop_condition(key, SCALING)
+
     def measured(
         self, key: QueueKey, workers: Workers, demand: Demand, reading: Reading | None
     ) -> None:
@@ -90,9 +96,10 @@ class ScalingReports:
     async def scaled(self, key: QueueKey, body: Mapping[str, Any], before: int, now: int) -> None:
         """Say that a Deployment was given another number of pods."""
         shown = self._shown.setdefault(key, _Shown())
-        reason = shown.decision.reason if shown.decision else "Steady"
-        words = shown.decision.message if shown.decision else ""
-        message = f"from {before} to {now} workers: {reason}: {words}"
+        why = "spec.workers.replicas says so"
+        if shown.decision:
+            why = f"{shown.decision.reason}: {shown.decision.message}"
+        message = f"from {before} to {now} {'worker' if now == 1 else 'workers'}: {why}"
         fields = {"namespace": key.namespace, "queue": key.name}
         logger.info("scaled %s", message, extra=fields)
         moment = asyncio.get_running_loop().time()

@@ -101,6 +101,13 @@ class StatusBoard:
         if after and (before is None or before.reason != after.reason):
             row.news.append(after)
 
+    def drop_condition(self, key: QueueKey, kind: str) -> None:
+        """Take a condition away, if there is one."""
+        row = self._rows.get(key)
+        kept = [one for one in row.wanted.conditions if one.type != kind] if row else []
+        if row and len(kept) < len(row.wanted.conditions):
+            self._update(key, conditions=kept)
+
     def counts(self, key: QueueKey, tasks: TaskCounts) -> None:
         """Set the numbers of Tasks."""
         self._update(key, tasks=tasks)

@@ -16,6 +16,7 @@ from taskqueue_api.names import API_VERSION
 from taskqueue_operator import metrics
 from taskqueue_operator.cluster.client import ClusterClient
 from taskqueue_operator.domain.dispatching import (
+    QUEUE_NOT_FOUND,
     REPUBLISH_DELAY,
     QueueKey,
     Refusal,
@@ -72,9 +73,14 @@ class TaskWriter:
     def held(self, task: WaitingTask, reason: str, message: str) -> None:
         """Tell a Task, soon, why it is not published; not before it is due."""
         notice = self._notices.get(task.uid)
+        soon = asyncio.get_running_loop().time() + HELD_SECONDS
+        if notice is not None and reason == QUEUE_NOT_FOUND:
+            notice.due = min(notice.due, soon)
         if notice is None:
-            early = (task.due - datetime.now(UTC)).total_seconds() if task.due else 0.0
-            due = asyncio.get_running_loop().time() + max(HELD_SECONDS, early)
+            # That there is no such TaskQueue is no matter of time.
+            waits = task.due is not None and reason != QUEUE_NOT_FOUND
+            early = (task.due - datetime.now(UTC)).total_seconds() if task.due and waits else 0.0
+            due = max(soon, soon - HELD_SECONDS + early)
             bare = replace(task, payload=None)
             self._notices[task.uid] = Notice(bare, reason, message, due)
         else:

@@ -252,7 +252,7 @@ SCALED = {"handlers": {"python": {"module": "shop.tasks"}}, "scaling": {}}
         pytest.param(
             {"workers": SCALED, "paused": True},
             PAUSED,
-            "nothing runs them until spec.paused is false",
+            "no more are started until spec.paused is false",
             id="paused",
         ),
     ],

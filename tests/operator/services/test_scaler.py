@@ -13,6 +13,7 @@ from taskqueue_operator.broker.management import QueueTotals
 from taskqueue_operator.domain.deletion_cost import ANNOTATION
 from taskqueue_operator.errors import ClusterUnavailableError, ManagementUnavailableError
 from taskqueue_operator.services.scaler import EVERY_SECONDS
+from taskqueue_operator.services.scaling_reports import TOLD_SECONDS
 from tests.operator.builders import KEY, NOW, build_task, build_taskqueue
 from tests.operator.clock import settle
 from tests.operator.services.reconciling import WORK, World
@@ -91,7 +92,7 @@ async def test_an_idle_queue_has_no_workers_and_one_comes_with_the_first_task(
     assert world.pods == 1
     assert (await world.condition())[:2] == ("True", "BacklogGrew")
     (event,) = [one for one in world.cluster.events if one[1] == "Scaled"]
-    assert event[2].startswith("from 0 to 1 workers: BacklogGrew: ")
+    assert event[2].startswith("from 0 to 1 worker: BacklogGrew: ")
 
 
 async def test_many_tasks_at_once_are_one_write(world: Scaling) -> None:
@@ -191,6 +192,17 @@ async def test_a_paused_queue_has_no_workers_and_goes_on_at_once(world: Scaling)
     assert world.pods == 3
 
 
+async def test_each_change_of_the_number_is_told_whoever_applies_it(world: Scaling) -> None:
+    await world.reconcile(spec=spec({"minReplicas": 2}))
+    await asyncio.sleep(TOLD_SECONDS)
+    await world.reconcile(spec=spec({"minReplicas": 2}, paused=True), metadata={"generation": 2})
+    await settle()
+    told = [
+        text.partition(":")[0] for _, reason, text in world.cluster.events if reason == "Scaled"
+    ]
+    assert told == ["from 0 to 2 workers", "from 2 to 0 workers"]
+
+
 async def test_pods_that_come_with_another_spec_are_of_that_spec(world: Scaling) -> None:
     """Else they would run what waits by the spec of before, say with its timeout."""
     await world.reconcile(spec=spec(timeout="1h"))
@@ -222,8 +234,9 @@ async def test_a_fixed_number_can_be_paused_too(world: Scaling) -> None:
     assert "Scaling" not in conditions
     await world.reconcile(spec={"workers": workers, "paused": True}, metadata={"generation": 2})
     assert world.pods == 0
-    await world.reconcile(spec={"workers": workers}, metadata={"generation": 3})
+    conditions = await world.reconcile(spec={"workers": workers}, metadata={"generation": 3})
     assert world.pods == 3
+    assert "Scaling" not in conditions  # nothing decides any more
 
 
 async def test_the_next_operator_goes_on_with_the_workers_there_are(world: Scaling) -> None:

@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from taskqueue_operator.domain.dispatching import Refusal, WaitingTask, read_task
+from taskqueue_operator.domain.dispatching import QUEUE_NOT_FOUND, Refusal, WaitingTask, read_task
 from taskqueue_operator.errors import (
     ClusterError,
     ClusterUnavailableError,
@@ -329,3 +331,17 @@ async def test_what_was_to_be_published_of_the_run_before_waits_no_longer(world:
     await asyncio.sleep(60)
     assert (world.left, world.announced) == (1, [])
     assert world.status["dispatches"] == 1
+
+
+@pytest.mark.parametrize("before", ["", "QueueNotReady"])
+async def test_one_for_later_is_told_at_once_that_its_taskqueue_is_gone(
+    world: World, before: str
+) -> None:
+    later = replace(world.task, due=datetime.now(UTC) + timedelta(days=3))
+    if before:
+        world.writer.held(later, before, "not yet")
+        await asyncio.sleep(60)
+        assert world.told is None
+    world.writer.held(later, QUEUE_NOT_FOUND, "there is none")
+    await asyncio.sleep(HELD_SECONDS + 0.5)
+    assert world.told == ("False", "QueueNotFound")
