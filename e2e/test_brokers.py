@@ -266,6 +266,7 @@ def test_user_that_may_not_make_users_is_said(space: Space) -> None:
         admin.remove_user(user.username)
 
 
+@pytest.mark.long
 @pytest.mark.own_operator
 def test_secret_of_another_namespace_is_never_given_to_workers(space: Space) -> None:
     """The default broker's Secret lies elsewhere, and its management API cannot be reached."""

@@ -214,6 +214,7 @@ def test_a_hint_that_cannot_be_read_is_counted_and_no_more(space: Space) -> None
     space.wait_task("goes-on", "Succeeded")
 
 
+@pytest.mark.long
 @pytest.mark.own_operator
 def test_workers_look_by_themselves_while_there_is_no_operator(space: Space) -> None:
     space.apply(space.scenario_queue("alone", {"concurrency": 1}, timeout="3m"))

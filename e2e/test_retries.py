@@ -185,6 +185,7 @@ def counted(space: Space, queue: str, phase: str) -> int:
     return int(space.get("TaskQueue", queue)["status"]["tasks"][phase])
 
 
+@pytest.mark.long
 @pytest.mark.own_operator
 def test_attempts_do_not_come_early_and_go_on_without_an_operator(space: Space) -> None:
     policy = {"maxAttempts": 2, "backoff": {"type": "Fixed", "initial": "25s", "jitter": 0}}
@@ -238,6 +239,7 @@ def test_a_worker_that_dies_before_it_publishes_the_next_attempt(space: Space) -
     space.wait_depth("cut", 0)
 
 
+@pytest.mark.long
 @pytest.mark.own_operator
 def test_delayed_messages_that_are_lost_are_published_again(space: Space) -> None:
     """A queue of the ladder is deleted, with what waits in it, while no operator runs."""

@@ -10,6 +10,7 @@ from e2e.space import Space
 pytestmark = pytest.mark.own_operator
 
 
+@pytest.mark.long
 def test_only_the_namespaces_named_are_served(space: Space) -> None:
     outside = Space(f"{space.name}-b", space.system, space.recorder)
     outside.create()

@@ -39,6 +39,7 @@ def test_operator_ended_while_tasks_run(space: Space, end: Callable[[System], No
     space.wait_depth("work", 0)
 
 
+@pytest.mark.long
 @pytest.mark.own_operator
 def test_backlog_is_neither_doubled_nor_lost_by_a_restart(space: Space) -> None:
     space.apply(space.scenario_queue("backlog", {"replicas": 0, "concurrency": 4}))
