@@ -51,6 +51,7 @@ class FakeCluster(ClusterClient):
 
     faults: by verb, errors that its next requests raise.
     gates: by verb, what its requests wait for before they are answered.
+    delays: by verb, how long its requests take, seconds.
     feed: what the watch of Tasks gives: events, errors to raise, None for its end.
     watched: by each watch of Tasks, its namespace, field selector and version.
     """
@@ -62,6 +63,7 @@ class FakeCluster(ClusterClient):
         self.events: list[tuple[str, str, str]] = []
         self.faults: dict[str, list[ClusterError]] = {}
         self.gates: dict[str, asyncio.Event] = {}
+        self.delays: dict[str, float] = {}
         self.pages: list[dict[str, Any]] = []
         self.pods: list[dict[str, Any]] = []
         self.lists: list[dict[str, Any]] = []
@@ -190,7 +192,7 @@ class FakeCluster(ClusterClient):
         if gate:
             await gate.wait()
         else:
-            await asyncio.sleep(0)
+            await asyncio.sleep(self.delays.get(verb, 0))
         faults = self.faults.get(verb)
         if faults:
             raise faults.pop(0)

@@ -20,7 +20,12 @@ ALL_SECONDS = 60.0
 """Everything is counted this often: the deletion of a finished Task gives no event."""
 
 SHARE = 10
-"""Counting rests this many times as long as it took; most of that is waiting for the API server."""
+"""A namespace rests this many times as long as its list took; most of that is waiting for the API
+server."""
+
+ROUND_SHARE = 2
+"""And the whole this many times as long as a round took. Less, for many small namespaces would
+otherwise make each other wait for as long as a few large ones."""
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +54,7 @@ class Counts:
         self._on_listed = on_listed
         self._dirty: set[str] = set()
         self._planned: dict[str, datetime] = {}
+        self._resting: dict[str, float] = {}
         self._queues: set[QueueKey] = set()
 
     def changed(self, namespace: str) -> None:
@@ -85,14 +91,22 @@ class Counts:
                 self._dirty |= {key.namespace for key in self._queues}
             now = self._now()
             self._dirty |= {name for name, moment in self._planned.items() if moment <= now}
-            namespaces, self._dirty = self._dirty, set()
-            for namespace in namespaces:
-                try:
-                    await self._count(namespace)
-                except (ClusterError, ValueError) as error:
-                    self._dirty.add(namespace)
-                    logger.warning("Tasks not counted: %s", error, extra={"namespace": namespace})
-            await asyncio.sleep(max(EVERY_SECONDS, SHARE * (loop.time() - begun)))
+            self._resting = {name: end for name, end in self._resting.items() if end > begun}
+            for namespace in self._dirty - self._resting.keys():
+                await self._count_one(namespace)
+            await asyncio.sleep(max(EVERY_SECONDS, ROUND_SHARE * (loop.time() - begun)))
+
+    async def _count_one(self, namespace: str) -> None:
+        """Count one namespace, and let it rest."""
+        clock = asyncio.get_running_loop().time
+        begun = clock()
+        self._dirty.discard(namespace)
+        try:
+            await self._count(namespace)
+        except (ClusterError, ValueError) as error:
+            self._dirty.add(namespace)
+            logger.warning("Tasks not counted: %s", error, extra={"namespace": namespace})
+        self._resting[namespace] = clock() + SHARE * (clock() - begun)
 
     async def _count(self, namespace: str) -> None:
         # What is younger may be missing from the list and yet exist.

@@ -127,6 +127,31 @@ async def test_counting_that_takes_long_is_done_more_seldom(world: World) -> Non
     assert world.cluster.count("table") == 2
 
 
+async def test_a_namespace_that_takes_long_makes_no_other_wait_for_as_long(world: World) -> None:
+    gate = world.cluster.gates["table"] = asyncio.Event()
+    world.counts.changed("shop")
+    await asyncio.sleep(10)
+    gate.set()
+    for _ in range(30):
+        world.counts.changed("shop")
+        world.counts.changed("small")
+        await asyncio.sleep(1)
+    namespaces = [namespace for namespace, _ in world.listed]
+    assert namespaces.count("shop") == 1
+    assert namespaces.count("small") >= 2
+
+
+async def test_many_namespaces_leave_the_api_server_time_for_others(world: World) -> None:
+    world.cluster.delays["table"] = 0.3
+    begun = asyncio.get_running_loop().time()
+    for _ in range(2000):
+        for number in range(20):
+            world.counts.changed(f"small-{number}")
+        await asyncio.sleep(0.1)
+    busy = 0.3 * world.cluster.count("table")
+    assert busy / (asyncio.get_running_loop().time() - begun) == pytest.approx(1 / 3, abs=0.05)
+
+
 async def test_what_is_not_listed_is_pruned_but_for_the_youngest(world: World) -> None:
     world.counts.changed("shop")
     await asyncio.sleep(EVERY_SECONDS + 1)
