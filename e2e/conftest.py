@@ -123,6 +123,7 @@ def system(release: Api) -> System:
     for workload in (f"statefulset/{RABBITMQ}", f"deployment/{OPERATOR}"):
         kubectl.wait_rollout(workload, timeout_seconds=_ROLLOUT_SECONDS)
     installed = System(release, rabbit_of_release(release))
+    installed.wait_broker()
     # A standby is ready too.
     installed.wait_operator()
     return installed
@@ -134,6 +135,7 @@ def retired(release: Api, tmp_path_factory: pytest.TempPathFactory) -> System:
     kubectl = Kubectl(SYSTEM_NAMESPACE)
     kubectl.wait_rollout(f"statefulset/{RABBITMQ}", timeout_seconds=_ROLLOUT_SECONDS)
     system = System(release, rabbit_of_release(release))
+    system.wait_broker()
     run_once(tmp_path_factory, "retired", partial(system.scale_operator, 0))
     return system
 

@@ -159,6 +159,14 @@ class Rabbit:
         answer.raise_for_status()
         return {queue["name"]: queue for queue in answer.json()}
 
+    def answers(self) -> bool:
+        """Return whether the management API does: a ready pod's Service may lag behind it."""
+        try:
+            self.manage("GET", "whoami")
+        except httpx.TransportError:
+            return False
+        return True
+
     def users(self) -> set[str]:
         """Return the names of the broker's users."""
         return {user["name"] for user in self.manage("GET", "users")}

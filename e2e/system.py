@@ -49,6 +49,14 @@ class System:
         (pod,) = pods if len(pods) == 1 else [one for one in pods if is_leading(one)]
         return pod
 
+    def wait_broker(self) -> None:
+        """Return once RabbitMQ answers at its Service."""
+        wait_for(
+            self.rabbit.answers,
+            timeout_seconds=_READY_SECONDS,
+            describe=lambda: "RabbitMQ does not answer\n" + self.kubectl.diagnose(),
+        )
+
     def wait_operator(self, replicas: int = 1) -> Object:
         """Return the operator's pod that leads, once there are as many, all ready."""
 
