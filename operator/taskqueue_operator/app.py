@@ -166,6 +166,7 @@ def _start_loops(
             ("scaler", services.scaler.run()),
             ("task cleaner", services.cleanup.run()),
             ("watch of reruns", services.reruns.run(watching)),
+            ("resync of TaskQueues", services.resync.run()),
             ("check of TaskQueues", services.missed.run()),
             ("dispatch watch", _watch_dispatch(services)),
         )

@@ -25,6 +25,7 @@ from taskqueue_operator.services.letter_limits import LetterLimits
 from taskqueue_operator.services.missed import MissedDeletions
 from taskqueue_operator.services.requests import Requests
 from taskqueue_operator.services.reruns import Reruns
+from taskqueue_operator.services.resync import Resync
 from taskqueue_operator.services.scaler import Scaler
 from taskqueue_operator.services.scaling_reports import ScalingReports
 from taskqueue_operator.services.status import StatusBoard
@@ -59,6 +60,7 @@ class Services:
     reruns: Reruns
     requests: Requests
     queues: TaskQueues
+    resync: Resync
     missed: MissedDeletions
     teardown: Teardown
 
@@ -96,16 +98,21 @@ async def build(settings: Settings, cluster: ClusterClient, lease: Lease) -> Ser
         demand=dispatcher.demand,
         backlogs=backlogs,
         apply=lambda key: queues.scale(key),
-        spare_busy=DeletionCosts(cluster, now).mark,
         reports=ScalingReports(cluster, board),
         cap=settings.max_worker_pods,
     )
     credentials = Credentials(cluster, brokers)
     limits = LetterLimits(brokers)
+    defaults = WorkerDefaults(
+        image=settings.worker_image,
+        image_pull_policy=settings.worker_image_pull_policy,
+        cluster=cluster_uid,
+        log_format=settings.log_format,
+    )
     queues = TaskQueues(
         brokers=brokers,
         credentials=credentials,
-        workers=_build_workers(cluster, board, scaler, settings, cluster_uid),
+        workers=_build_workers(cluster, board, scaler, DeletionCosts(cluster, now), defaults),
         scaler=scaler,
         backlogs=backlogs,
         dispatcher=dispatcher,
@@ -122,8 +129,9 @@ async def build(settings: Settings, cluster: ClusterClient, lease: Lease) -> Ser
     missed = MissedDeletions(cluster, settings.watch_namespaces, queues)
     hints, cancels = Hints(brokers.link_of), Cancels(cluster, now)
     watching = (dispatcher, hints, cancels, board, counts, dead_letters, cleanup)
-    deciding = (backlogs, scaler, reruns, requests, queues, missed, teardown)
-    return Services(cluster, brokers, writer, *watching, *deciding)
+    resync = Resync(queues, rng)
+    deciding = (backlogs, scaler, reruns, requests, queues, resync, missed)
+    return Services(cluster, brokers, writer, *watching, *deciding, teardown)
 
 
 def _build_counts(
@@ -154,19 +162,14 @@ def _build_workers(
     cluster: ClusterClient,
     board: StatusBoard,
     scaler: Scaler,
-    settings: Settings,
-    cluster_uid: str,
+    costs: DeletionCosts,
+    defaults: WorkerDefaults,
 ) -> Workers:
-    defaults = WorkerDefaults(
-        image=settings.worker_image,
-        image_pull_policy=settings.worker_image_pull_policy,
-        cluster=cluster_uid,
-        log_format=settings.log_format,
-    )
     return Workers(
         cluster=cluster,
         children=Children(cluster),
         board=board,
         scaler=scaler,
+        spare_busy=costs.mark,
         defaults=defaults,
     )

@@ -11,8 +11,6 @@ from taskqueue_operator.domain.dispatching import QueueKey
 from taskqueue_operator.services.taskqueues import TaskQueues, key_of
 from taskqueue_operator.services.teardown import DrainingError, NotYetError, Teardown
 
-RESYNC_SECONDS = 30.0
-VERIFY_SECONDS = 300.0
 TEARDOWN_SECONDS = 2.0
 
 CHILDREN = (
@@ -41,13 +39,8 @@ def register(registry: kopf.OperatorRegistry, queues: TaskQueues, teardown: Tear
     @kopf.on.create(*resource, registry=registry)
     @kopf.on.update(*resource, registry=registry)
     @kopf.on.resume(*resource, registry=registry)
-    @kopf.timer(*resource, registry=registry, interval=RESYNC_SECONDS, initial_delay=RESYNC_SECONDS)
     async def reconcile(body: kopf.Body, **_: Any) -> None:
         await queues.reconcile(key_of(body))
-
-    @kopf.timer(*resource, registry=registry, interval=VERIFY_SECONDS, initial_delay=VERIFY_SECONDS)
-    async def verify(body: kopf.Body, **_: Any) -> None:
-        await queues.verify(key_of(body))
 
     @kopf.on.delete(*resource, registry=registry, id="delete")
     async def delete(body: kopf.Body, memo: kopf.Memo, **_: Any) -> None:

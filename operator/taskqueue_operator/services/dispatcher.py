@@ -267,6 +267,11 @@ class Dispatcher:
         lane = self._lanes.get(key)
         return lane.demand(self._now(), most) if lane else Demand()
 
+    def has_open(self, key: QueueKey) -> bool:
+        """Return whether a TaskQueue has unfinished Tasks."""
+        lane = self._lanes.get(key)
+        return lane is not None and bool(lane.waiting or lane.entries)
+
     def wake(self) -> None:
         """Try all queues again: this operator may not have led for a while."""
         for lane in self._lanes.values():

@@ -70,7 +70,6 @@ class Scaler:
 
     demand: what is due of a TaskQueue; the number is where to stop counting.
     apply: gives a TaskQueue's Deployment the number of pods that `replicas` returns.
-    spare_busy: called before pods go, so that those without work go first.
     cap: worker pods in all; None: no limit.
     """
 
@@ -80,14 +79,12 @@ class Scaler:
         demand: Callable[[QueueKey, int | None], Demand],
         backlogs: Backlogs,
         apply: Callable[[QueueKey], Awaitable[None]],
-        spare_busy: Callable[[QueueKey], Awaitable[None]],
         reports: ScalingReports,
         cap: int | None,
     ) -> None:
         self._demand = demand
         self._backlogs = backlogs
         self._apply = apply
-        self._spare_busy = spare_busy
         self._reports = reports
         self._cap = cap
         self._queues: dict[QueueKey, Scaled] = {}
@@ -294,9 +291,7 @@ class Scaler:
         """Give the Deployment its number of pods, until it is the wanted one."""
         try:
             while queue.applied is not None and queue.applied != queue.replicas:
-                before, wanted = queue.applied, queue.replicas or 0
-                if wanted < before:
-                    await self._spare_busy(key)
+                before = queue.applied
                 await self._apply(key)
                 if queue.applied == before:
                     return  # nobody applies any more: the TaskQueue is on its way out

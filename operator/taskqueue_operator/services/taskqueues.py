@@ -91,6 +91,7 @@ class TaskQueues:
         self._objects: dict[QueueKey, Mapping[str, Any]] = {}
         self._first_through: dict[str, str | None] = {}
         self._unsure_vhosts: set[str] = set()
+        self._well: set[QueueKey] = set()
         # Each lasts for as long as somebody holds it or waits for it.
         self._locks: WeakValueDictionary[QueueKey, asyncio.Lock] = WeakValueDictionary()
 
@@ -129,6 +130,7 @@ class TaskQueues:
         self._counts.queue_gone(key)
         self._dead_letters.queue_gone(key)
         self._declared.pop(key, None)
+        self._well.discard(key)
         self._workers.forget(owner_of(body))
         self._scaler.forget(key)
         self._dispatcher.close_queue(key)
@@ -199,6 +201,21 @@ class TaskQueues:
         """Return what keeps reconciles and the deletion of a TaskQueue apart."""
         return self._locks.setdefault(key, asyncio.Lock())
 
+    def is_at_rest(self, key: QueueKey) -> bool:
+        """Return whether all was well, nothing is to be done since, and no worker is there."""
+        link, reading = self._brokers.link_of(key), self._backlogs.reading(key)
+        return (
+            key in self._well
+            and link is not None
+            and link.connected.is_set()
+            and self._declared.get(key, (None, 0.0))[0] is link
+            and reading is not None
+            and reading.letters is not None
+            and reading.messages == 0
+            and not self._dispatcher.has_open(key)
+            and self._workers.are_none(key)
+        )
+
     async def verify(self, key: QueueKey) -> None:
         """Read what a TaskQueue owns, and reconcile it."""
         body = self._objects.get(key)
@@ -233,6 +250,7 @@ class TaskQueues:
                     logger.exception("reconcile failed", extra=fields)
                     self._show_internal_error(key, body)
             metrics.RECONCILES.labels(reason).inc()
+            (self._well.add if reason in AT_REST else self._well.discard)(key)
             if key not in self._objects:
                 # It went meanwhile, as it does when somebody takes its finalizer away: what was
                 # done since is undone.

@@ -1,7 +1,7 @@
 """What runs a TaskQueue's workers, as objects in the cluster."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any
 from weakref import WeakValueDictionary
@@ -39,7 +39,10 @@ from taskqueue_operator.services.status import StatusBoard
 
 
 class Workers:
-    """Applies the workers' objects, and looks at how they do."""
+    """Applies the workers' objects, and looks at how they do.
+
+    spare_busy: called before some pods go, so that those without work go first.
+    """
 
     def __init__(
         self,
@@ -48,14 +51,17 @@ class Workers:
         children: Children,
         board: StatusBoard,
         scaler: Scaler,
+        spare_busy: Callable[[QueueKey], Awaitable[None]],
         defaults: WorkerDefaults,
     ) -> None:
         self._cluster = cluster
         self._children = children
         self._board = board
         self._scaler = scaler
+        self._spare_busy = spare_busy
         self._defaults = defaults
         self._deployments: dict[QueueKey, Mapping[str, Any]] = {}
+        self._given: dict[QueueKey, int] = {}
         self._builds: dict[QueueKey, Callable[[int], dict[str, Any]]] = {}
         # Each lasts for as long as somebody holds it or waits for it.
         self._locks: WeakValueDictionary[QueueKey, asyncio.Lock] = WeakValueDictionary()
@@ -83,6 +89,7 @@ class Workers:
         self._children.forget(owner)
         self._deployments.pop(key, None)
         self._builds.pop(key, None)
+        self._given.pop(key, None)
 
     def outdated(self, key: QueueKey) -> None:
         """Take note that the spec is another: the Deployment is next made by `ensure`."""
@@ -148,8 +155,18 @@ class Workers:
             build, replicas = self._builds.get(key), self._scaler.replicas(key)
             if build is None or replicas is None:
                 return
+            if 0 < replicas < self._count_given(key):
+                await self._spare_busy(key)
             await self._children.apply(owner, [build(replicas)])
+            self._given[key] = replicas
             self._scaler.applied(key, replicas)
+
+    def _count_given(self, key: QueueKey) -> int:
+        """Return how many pods the Deployment asks for, by whoever's will."""
+        deployment = self._deployments.get(key)
+        seen = int(deployment.get("spec", {}).get("replicas", 1)) if deployment else 0
+        # What was seen may be older than what was given.
+        return max(seen, self._given.get(key, 0))
 
     def rolled_out(self, key: QueueKey) -> Mapping[str, Any] | None:
         """Return the Deployment if all wanted workers are of its template, and no others left."""
@@ -157,6 +174,13 @@ class Workers:
         if deployment is None or desired is None or not is_rolled_out(desired, deployment):
             return None
         return deployment
+
+    def are_none(self, key: QueueKey) -> bool:
+        """Return whether no worker is wanted, and none is left."""
+        deployment = self._deployments.get(key)
+        if deployment is None or self._count_given(key):
+            return False
+        return self._scaler.replicas(key) == 0 and not deployment.get("status", {}).get("replicas")
 
     async def _count_replicas(self, owner: Owner) -> int:
         """Return how many pods the Deployment asks for that an earlier operator has left."""

@@ -64,7 +64,6 @@ class World:
             demand=self.dispatcher.demand,
             backlogs=self.backlogs,
             apply=lambda key: self.queues.scale(key),
-            spare_busy=DeletionCosts(self.cluster, lambda: NOW).mark,
             reports=ScalingReports(self.cluster, self.board),
             cap=cap,
         )
@@ -76,6 +75,7 @@ class World:
                 children=Children(self.cluster),
                 board=self.board,
                 scaler=self.scaler,
+                spare_busy=DeletionCosts(self.cluster, lambda: NOW).mark,
                 defaults=DEFAULTS,
             ),
             scaler=self.scaler,
@@ -118,13 +118,13 @@ class World:
         annotations = self.deployment["spec"]["template"]["metadata"]["annotations"]
         return str(annotations["taskqueue.dev/broker-secret-version"])
 
-    def workers_ready(self) -> None:
-        """Let the workers start."""
+    def workers_ready(self, number: int = 1) -> None:
+        """Let so many workers be there, all started."""
         body = self.deployment
         body["status"] = {
             "observedGeneration": body["metadata"]["generation"],
-            "replicas": 1,
-            "readyReplicas": 1,
-            "updatedReplicas": 1,
+            "replicas": number,
+            "readyReplicas": number,
+            "updatedReplicas": number,
         }
         self.queues.child_seen(copy.deepcopy(body), deleted=False)

@@ -10,11 +10,13 @@ from taskqueue_operator.broker.management import QueueTotals
 from taskqueue_operator.domain.dispatching import OVERDUE
 from taskqueue_operator.errors import ManagementUnavailableError
 from taskqueue_operator.services.backlogs import EVERY_SECONDS
+from taskqueue_operator.services.brokers import SECRET_SECONDS
 from taskqueue_operator.services.taskqueues import DECLARE_SECONDS
 from tests.operator.builders import KEY, build_task
 from tests.operator.services.reconciling import WORK, World
 
 DEAD = "tqd.shop.emails"
+NO_WORKERS = {"workers": {"handlers": {"python": {"module": "shop.tasks"}}, "replicas": 0}}
 
 
 @pytest.fixture
@@ -88,3 +90,44 @@ async def test_after_trouble_everything_is_declared_again(world: World, trouble:
     world.rabbit.queues.pop(DEAD)
     await world.queues.reconcile(KEY)
     assert DEAD in world.rabbit.queues
+
+
+async def rest(world: World) -> None:
+    """Let all be read that a TaskQueue without workers needs to be known to be at rest."""
+    await world.reconcile(spec=NO_WORKERS)
+    assert not world.queues.is_at_rest(KEY)  # a worker is left
+    world.workers_ready(0)
+    await asyncio.sleep(EVERY_SECONDS + 1)
+    await world.queues.reconcile(KEY)
+    assert world.queues.is_at_rest(KEY)
+
+
+async def test_it_is_at_rest_without_workers_and_work(world: World) -> None:
+    assert not world.queues.is_at_rest(KEY)  # it has a worker
+    await rest(world)
+
+
+@pytest.mark.parametrize(
+    "what",
+    ["a Task", "a message", "a connection lost", "a publication refused", "no reading", "trouble"],
+)
+async def test_it_is_not_at_rest_with(world: World, what: str) -> None:
+    await rest(world)
+    if what == "a Task":
+        world.dispatcher.task_seen(build_task("a"), listed=False)
+    elif what == "a message":
+        world.brokers.api.totals[WORK] = QueueTotals(0, 1)
+        await asyncio.sleep(EVERY_SECONDS + 1)
+    elif what == "a connection lost":
+        world.link.lose()
+    elif what == "a publication refused":
+        world.queues.distrust(KEY)
+    elif what == "no reading":
+        world.brokers.api.error = ManagementUnavailableError("away")
+        await asyncio.sleep(EVERY_SECONDS * 4)
+    else:
+        world.cluster.objects.pop(("Secret", "shop", "rabbit"))
+        await asyncio.sleep(SECRET_SECONDS)
+        await world.queues.reconcile(KEY)
+    assert not world.queues.is_at_rest(KEY)
+    world.link.connected.set()
