@@ -61,7 +61,7 @@ class Process:
 
 async def run(settings: Settings) -> None:
     """Wait until this operator is to lead, and lead until SIGTERM. Raises OperatorError."""
-    cluster = await ClusterClient.connect()
+    cluster = await ClusterClient.connect(watches=max(1, len(settings.watch_namespaces)))
     lease = _build_lease(cluster, settings)
     cluster.may_write = lease.leads
     process = Process(cluster, lease)

@@ -54,7 +54,7 @@ async def test_a_standby_is_alive_and_ready_and_ends_when_it_is_told_to(
         create=True,
     )
 
-    async def connect() -> ClusterClient:
+    async def connect(**_: int) -> ClusterClient:
         return LeaseClient(server)
 
     async def serve(dead: web.Faults, missing: web.Faults, ready: Callable[[], bool]) -> Any:

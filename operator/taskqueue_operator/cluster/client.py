@@ -24,6 +24,9 @@ from taskqueue_operator.errors import (
     NotLeaderError,
 )
 
+REQUESTS_MOST = 32
+"""Requests at once. Each holds a connection with 128 KiB of buffers in asyncio alone."""
+
 TIMEOUT = aiohttp.ClientTimeout(total=30, connect=5)
 WATCH_SECONDS = 240
 """A watch is ended by the API server after so long; one that goes on for longer is dead."""
@@ -84,8 +87,11 @@ class ClusterClient:
         self.may_write = may_write
 
     @classmethod
-    async def connect(cls) -> "ClusterClient":
-        """Return a client for the cluster we run in, or the kubeconfig's current one."""
+    async def connect(cls, watches: int = 1) -> "ClusterClient":
+        """Return a client for the cluster we run in, or the kubeconfig's current one.
+
+        watches: how many there will be; each has a connection for itself.
+        """
         configuration = kubernetes_client.Configuration()
         try:
             kubernetes_config.load_incluster_config(configuration)
@@ -95,7 +101,7 @@ class ClusterClient:
             except kubernetes_config.ConfigException as error:
                 text = f"no service account to use ({outside}), and no kubeconfig ({error})"
                 raise ClusterError(0, text) from error
-        configuration.connection_pool_maxsize = 64
+        configuration.connection_pool_maxsize = REQUESTS_MOST + watches
         # The same leniency as in taskqueue_api.tls, for the same reason.
         configuration.disable_strict_ssl_verification = True
         return cls(kubernetes_client.ApiClient(configuration))
