@@ -22,7 +22,8 @@ def build() -> kopf.OperatorSettings:
     settings.posting.enabled = False
     # The kinds are fixed, so nobody need be allowed to list all kinds of the cluster.
     settings.scanning.disabled = True
-    settings.watching.chunk_size = 500
+    # Kopf keeps the last page of each list for as long as it watches.
+    settings.watching.chunk_size = 100
     # Only what is unfinished is watched: 10,000 finished Tasks cost nothing at start.
     settings.watching.field_selectors[GROUP, TASKS] = ",".join(
         f"status.phase!={phase}" for phase in FINISHED_PHASES

@@ -2,13 +2,13 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping
 from typing import Any
 
 import kopf
 
 from taskqueue_api.names import GROUP, TASKQUEUES, VERSION
 from taskqueue_operator.domain.dispatching import QueueKey
+from taskqueue_operator.domain.lean import without_managed_fields
 from taskqueue_operator.services.taskqueues import TaskQueues, key_of
 from taskqueue_operator.services.teardown import DrainingError, NotYetError, Teardown
 
@@ -31,7 +31,7 @@ def register(registry: kopf.OperatorRegistry, queues: TaskQueues, teardown: Tear
 
     @kopf.on.event(*resource, registry=registry)
     async def observe(event: kopf.RawEvent, **_: Any) -> None:
-        body = lighten(event["object"])
+        body = without_managed_fields(event["object"])
         if event["type"] == "DELETED":
             queues.gone(body)
         else:
@@ -57,16 +57,10 @@ def register(registry: kopf.OperatorRegistry, queues: TaskQueues, teardown: Tear
             raise kopf.TemporaryError(str(error), delay=TEARDOWN_SECONDS) from error
 
     async def observe_child(event: kopf.RawEvent, **_: Any) -> None:
-        queues.child_seen(lighten(event["object"]), deleted=event["type"] == "DELETED")
+        queues.child_seen(dict(event["object"]), deleted=event["type"] == "DELETED")
 
     for group, version, plural in CHILDREN:
         kopf.on.event(group, version, plural, registry=registry)(observe_child)
-
-
-def lighten(body: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an object without what nobody asks for, and which is often most of it."""
-    metadata = {name: value for name, value in body["metadata"].items() if name != "managedFields"}
-    return {**body, "metadata": metadata}
 
 
 def _note_wait(key: QueueKey, error: NotYetError, memo: kopf.Memo) -> None:

@@ -12,6 +12,7 @@ from taskqueue_operator.broker.link import Link
 from taskqueue_operator.cluster.client import ClusterClient
 from taskqueue_operator.domain.dead_letters import LetterCount, describe_letters, start_count
 from taskqueue_operator.domain.dispatching import QueueKey
+from taskqueue_operator.domain.lean import without_status
 from taskqueue_operator.errors import (
     BrokerError,
     BrokerRefusedError,
@@ -62,9 +63,9 @@ class DeadLetters:
         entry = self._entries.get(key)
         if entry is None or entry.body["metadata"]["uid"] != body["metadata"]["uid"]:
             stored = (body.get("status") or {}).get("deadLetters")
-            self._entries[key] = Entry(body, start_count(stored))
+            self._entries[key] = Entry(without_status(body), start_count(stored))
         else:
-            entry.body = body
+            entry.body = without_status(body)
 
     def queue_gone(self, key: QueueKey) -> None:
         """Count no longer for this TaskQueue."""

@@ -19,6 +19,7 @@ from taskqueue_operator import metrics
 from taskqueue_operator.cluster.client import ClusterClient
 from taskqueue_operator.domain.dispatching import QueueKey
 from taskqueue_operator.domain.draining import DELETING
+from taskqueue_operator.domain.lean import without_status
 from taskqueue_operator.domain.readiness import READY
 from taskqueue_operator.errors import (
     ClusterError,
@@ -69,11 +70,11 @@ class StatusBoard:
         row = self._rows.get(key)
         stored = TaskQueueStatus.model_validate(body.get("status") or {})
         if row is None or row.body["metadata"]["uid"] != body["metadata"]["uid"]:
-            self._rows[key] = Row(body, stored, stored)
+            self._rows[key] = Row(without_status(body), stored, stored)
         else:
-            row.body = body
+            row.body = without_status(body)
             # Somebody may have written over it; then it differs from what is wanted again.
-            row.stored = stored
+            row.stored = row.wanted if stored == row.wanted else stored
 
     def stored(self, key: QueueKey) -> TaskQueueStatus | None:
         """Return the status as it was last written; None: no such TaskQueue."""

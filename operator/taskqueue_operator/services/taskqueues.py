@@ -13,6 +13,7 @@ from taskqueue_api.taskqueue import TaskQueue, TaskQueueSpec
 from taskqueue_operator import metrics
 from taskqueue_operator.broker.link import Link
 from taskqueue_operator.domain.dispatching import QueueKey
+from taskqueue_operator.domain.lean import without_status
 from taskqueue_operator.domain.priorities import describe_priorities
 from taskqueue_operator.domain.readiness import (
     AT_REST,
@@ -99,7 +100,7 @@ class TaskQueues:
         """Take note of a TaskQueue as it is now."""
         key = key_of(body)
         known = self._objects.get(key)
-        self._objects[key] = body
+        self._objects[key] = without_status(body)
         self._board.seen(key, body)
         self._counts.queue_seen(key)
         if body["metadata"].get("deletionTimestamp"):

@@ -10,6 +10,7 @@ from taskqueue_api import names
 from taskqueue_api.taskqueue import TaskQueueSpec, WorkerCounts
 from taskqueue_operator.cluster.client import ClusterClient
 from taskqueue_operator.domain.dispatching import QueueKey
+from taskqueue_operator.domain.lean import lean_deployment
 from taskqueue_operator.domain.readiness import (
     Finding,
     decide_resting,
@@ -80,7 +81,7 @@ class Workers:
             self._deployments.pop(key, None)
         else:
             # Also of a TaskQueue that is not known yet: the lists come in any order.
-            self._deployments[key] = body
+            self._deployments[key] = lean_deployment(body)
         return key
 
     def forget(self, owner: Owner) -> None:
@@ -194,9 +195,10 @@ class Workers:
         """Return the workers' Deployment as last seen, or read it: its watch may be behind."""
         key = QueueKey(owner.namespace, owner.name)
         if key not in self._deployments:
-            self._deployments[key] = await self._cluster.get(
+            found = await self._cluster.get(
                 "apps/v1", "Deployment", key.namespace, names.child(key.name)
             )
+            self._deployments[key] = lean_deployment(found)
         return self._deployments[key]
 
     async def _ensure_secret(self, owner: Owner, credentials: WorkerCredentials) -> str | None:

@@ -55,15 +55,6 @@ async def test_patience_begins_when_the_workers_have_finished(
     assert said == ["not deleted yet: 1 worker finishes", "not deleted yet: away"]
 
 
-def test_what_is_kept_of_an_object_is_without_its_managed_fields() -> None:
-    body = build_taskqueue(
-        metadata={"managedFields": [{"manager": "kubectl"}], "labels": {"a": "b"}}
-    )
-    kept = taskqueues.lighten(body)
-    assert kept == {**body, "metadata": {**kept["metadata"]}}
-    assert body["metadata"].keys() - kept["metadata"].keys() == {"managedFields"}
-
-
 @pytest.mark.parametrize("stamp", ["2000-01-01T00:00:00Z", "2100-01-01T00:00:00Z"])
 async def test_patience_is_no_matter_of_the_clocks_of_two_machines(stamp: str) -> None:
     lock, teardown = asyncio.Lock(), FakeTeardown(NotYetError("the broker is away"))
