@@ -115,26 +115,35 @@ def config_map(name: str, data: Mapping[str, str], **fields: Any) -> dict[str, A
     }
 
 
-def amqp_only(name: str, address: str) -> list[dict[str, Any]]:
-    """Return a Service that leads to a broker's AMQP port, and not to its management API."""
-    port = {"name": "amqp", "port": 5672, "protocol": "TCP"}
-    labels = {"kubernetes.io/service-name": name}
-    return [
-        {
-            "apiVersion": "v1",
-            "kind": "Service",
-            "metadata": {"name": name},
-            "spec": {"ports": [port]},
-        },
+def broker_service(name: str, endpoints: Mapping[str, tuple[str, int]]) -> list[dict[str, Any]]:
+    """Return a Service that leads to a broker, or to what stands before it.
+
+    endpoints: address and port by the name of the Service's port, `amqp` or `management`; without
+        the latter the management API is hidden.
+    """
+    numbers = {"amqp": 5672, "management": 15672}
+    ports = [{"name": one, "port": numbers[one], "protocol": "TCP"} for one in endpoints]
+    slices = [
         {
             "apiVersion": "discovery.k8s.io/v1",
             "kind": "EndpointSlice",
-            "metadata": {"name": name, "labels": labels},
+            "metadata": {
+                "name": f"{name}-{port}",
+                "labels": {"kubernetes.io/service-name": name},
+            },
             "addressType": "IPv4",
-            "ports": [port],
+            "ports": [{"name": port, "port": number, "protocol": "TCP"}],
             "endpoints": [{"addresses": [address], "conditions": {"ready": True}}],
-        },
+        }
+        for port, (address, number) in endpoints.items()
     ]
+    service = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": name},
+        "spec": {"ports": ports},
+    }
+    return [service, *slices]
 
 
 def namespace(name: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from e2e.api import Object
 from e2e.demo import SYSTEM_NAMESPACE
 from e2e.kubectl import Kubectl, wait_for
-from e2e.manifests import amqp_only, mounted_config, namespace, scenario_workers, taskqueue
+from e2e.manifests import broker_service, mounted_config, namespace, scenario_workers, taskqueue
 from e2e.rabbit import DEFAULT_VHOST, Rabbit
 from e2e.recorder import Recorder, Run
 from e2e.system import RABBITMQ, System, is_ready, name_of
@@ -69,9 +69,21 @@ class Space:
 
     def amqp_only(self, user: Rabbit) -> Rabbit:
         """Return a user of the release's broker, by a Service that hides the management API."""
+        return self.broker_by("amqp-only", user)
+
+    def broker_by(
+        self, service: str, user: Rabbit, management: tuple[str, int] | None = None
+    ) -> Rabbit:
+        """Return a user of the release's broker, by a Service of this namespace.
+
+        management: address and port of what stands before the management API; None: it is hidden.
+        """
         pod = self.system.api.get("Pod", SYSTEM_NAMESPACE, f"{RABBITMQ}-0")
-        self.apply(*amqp_only("amqp-only", pod["status"]["podIP"]))
-        return user.by_service("amqp-only", self.name)
+        endpoints = {"amqp": (pod["status"]["podIP"], 5672)}
+        if management:
+            endpoints["management"] = management
+        self.apply(*broker_service(service, endpoints))
+        return user.by_service(service, self.name)
 
     def create_all(self, documents: Iterable[Mapping[str, Any]]) -> list[Object]:
         """Create many objects at once."""

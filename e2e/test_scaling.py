@@ -10,6 +10,7 @@ import pytest
 from e2e import own_release
 from e2e.demo import SYSTEM_NAMESPACE
 from e2e.kubectl import CommandError, Kubectl
+from e2e.lying_proxy import lying_proxy
 from e2e.manifests import secret, task
 from e2e.space import Space, condition_of, holds_for
 from e2e.system import RABBITMQ, name_of
@@ -139,6 +140,32 @@ def test_a_false_zero_takes_no_worker_away_and_the_condition_says_so(space: Spac
             assert holds_for(lambda: replicas(space, "zero") == 2, 3 * REST_SECONDS)
         space.let_go()
         wait_replicas(space, "zero", 0)
+    finally:
+        admin.remove_user(user.username)
+
+
+@pytest.mark.long
+def test_zeros_of_the_management_api_are_not_believed_while_a_message_waits(space: Space) -> None:
+    """The queue is asked for a message by AMQP, which no proxy before the API answers for it."""
+    admin = space.system.rabbit
+    user = admin.for_user(space.name, "secret")
+    admin.add_user(user, tags="administrator")
+    try:
+        with lying_proxy(admin) as proxy:
+            there = space.broker_by("proxied", user, proxy.address)
+            space.apply(secret("broker", {"uri": there.uri}))
+            scaled(space, "zeros", {"maxReplicas": 2}, broker={"secretRef": {"name": "broker"}})
+            for _ in range(6):
+                admin.publish(space.work_queue("zeros"), b"{}", properties={"type": "hold"})
+            wait_replicas(space, "zeros", 2)
+            space.wait("both workers are at work", lambda: len(space.runs("start")) == 2)
+            proxy.lying.set()
+            space.wait("it lies", lambda: proxy.lies >= 2)
+            assert "not confirmed" in wait_scaling(space, "zeros", "BacklogUnknown")
+            assert holds_for(lambda: replicas(space, "zeros") == 2, 3 * REST_SECONDS)
+            assert proxy.lies >= 5
+            space.let_go()
+            wait_replicas(space, "zeros", 0)
     finally:
         admin.remove_user(user.username)
 
