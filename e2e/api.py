@@ -22,6 +22,7 @@ _AWAY_SECONDS = 60.0
 _AWAY_PAUSE_SECONDS = 0.25
 _TASKQUEUE_API = "apis/taskqueue.dev/v1beta1"
 _RBAC = "apis/rbac.authorization.k8s.io/v1"
+_NAMESPACES = "/api/v1/namespaces"
 
 # By kind: the API's path and the plural.
 _COLLECTIONS = {
@@ -136,6 +137,16 @@ class Api:
         parameters = {} if grace is None else {"gracePeriodSeconds": grace}
         path = path_of(kind, namespace, name)
         _checked(self._client.delete(path, params=parameters))
+
+    def create_namespace(self, body: Mapping[str, Any]) -> None:
+        """Create a namespace. Raises ApiError."""
+        self._write("POST", _NAMESPACES, body, "application/json", {})
+
+    def delete_namespace(self, name: str) -> None:
+        """Have a namespace deleted, if it is there, without waiting for its end."""
+        answer = self._client.delete(f"{_NAMESPACES}/{name}")
+        if answer.status_code != httpx.codes.NOT_FOUND:
+            _checked(answer)
 
     def _read(self, path: str, parameters: Mapping[str, str | int]) -> Any:
         """Return what a GET gives, waiting out an API server that is just being restarted."""

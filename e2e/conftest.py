@@ -189,4 +189,4 @@ def space(recorder: Recorder, request: pytest.FixtureRequest) -> Iterator[Space]
 
 def remove(space: Space) -> None:
     """Delete a namespace, without waiting for its end."""
-    Kubectl().run("delete", "namespace", space.name, "--wait=false", "--ignore-not-found")
+    space.system.api.delete_namespace(space.name)

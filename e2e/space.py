@@ -51,7 +51,8 @@ class Space:
 
     def create(self) -> None:
         """Create the namespace, with the handlers that workers of scenarios mount."""
-        self.kubectl.apply([namespace(self.name), mounted_config()])
+        self.system.api.create_namespace(namespace(self.name))
+        self.apply(mounted_config())
 
     def apply(self, *documents: Mapping[str, Any]) -> None:
         """Create or change objects, as `kubectl apply --server-side` does. Raises ApiError."""
