@@ -86,6 +86,7 @@ class TaskQueues:
         self._dead_letters = dead_letters
         self._limits = limits
         self._requests = requests
+        self.changed = requests.soon
         self._cluster_uid = cluster_uid
         self._ladders = Ladders()
         self._tokens = TokenQueues(board)
