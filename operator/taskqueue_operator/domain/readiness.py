@@ -104,6 +104,17 @@ def find_fault(finding: Finding) -> Fault | None:
     return Fault(finding.reason, finding.message)
 
 
+def internal_error(generation: int) -> Condition:
+    """Return the condition of a TaskQueue whose reconcile has failed as nobody foresaw."""
+    return Condition(
+        type=READY,
+        status="False",
+        reason="InternalError",
+        message="the operator met an error of its own; its log has the details",
+        observed_generation=generation,
+    )
+
+
 def is_rolled_out(desired: int, deployment: Mapping[str, Any]) -> bool:
     """Return whether all wanted workers are ready, of the newest template, and no others left."""
     status = deployment.get("status", {})

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 from weakref import WeakValueDictionary
 
-from taskqueue_api.conditions import Condition, read_time
+from taskqueue_api.conditions import read_time
 from taskqueue_api.durations import parse_duration
 from taskqueue_api.history import HistorySpec
 from taskqueue_api.taskqueue import TaskQueue, TaskQueueSpec
@@ -17,9 +17,9 @@ from taskqueue_operator.domain.lean import without_status
 from taskqueue_operator.domain.priorities import describe_priorities
 from taskqueue_operator.domain.readiness import (
     AT_REST,
-    READY,
     Finding,
     build_conditions,
+    internal_error,
 )
 from taskqueue_operator.domain.topology import Topology, build_topology
 from taskqueue_operator.domain.workers import Owner
@@ -94,6 +94,7 @@ class TaskQueues:
         self._first_through: dict[str, str | None] = {}
         self._unsure_vhosts: set[str] = set()
         self._well: set[QueueKey] = set()
+        self._doomed: set[str] = set()
         # Each lasts for as long as somebody holds it or waits for it.
         self._locks: WeakValueDictionary[QueueKey, asyncio.Lock] = WeakValueDictionary()
 
@@ -127,6 +128,7 @@ class TaskQueues:
     def _forget(self, key: QueueKey, body: Mapping[str, Any]) -> None:
         """Keep nothing of a TaskQueue, and nothing for it."""
         self._first_through.pop(body["metadata"]["uid"], None)
+        self._doomed.discard(body["metadata"]["uid"])
         self._requests.forget(key)
         self._board.gone(key)
         self._counts.queue_gone(key)
@@ -236,6 +238,8 @@ class TaskQueues:
             body = self._objects.get(key)
             if body is None or body["metadata"].get("deletionTimestamp"):
                 return
+            if body["metadata"]["uid"] in self._doomed:
+                return
             with metrics.RECONCILE_SECONDS.time():
                 fields = {"namespace": key.namespace, "queue": key.name}
                 try:
@@ -244,13 +248,16 @@ class TaskQueues:
                     reason = "ApiServerUnavailable"
                     logger.warning("reconcile put off: %s", error, extra=fields)
                 except NamespaceTerminatingError:
-                    # The TaskQueue itself is deleted a moment later.
+                    # The TaskQueue itself is deleted too, sooner or later. Until then each of the
+                    # objects that it owns would tell that it is gone.
+                    self._doomed.add(body["metadata"]["uid"])
                     reason = "NamespaceTerminating"
                     logger.info("not reconciled: its namespace is being deleted", extra=fields)
                 except Exception:
                     reason = "InternalError"
                     logger.exception("reconcile failed", extra=fields)
-                    self._show_internal_error(key, body)
+                    generation = body["metadata"]["generation"]
+                    self._board.conditions(key, generation, [internal_error(generation)])
             metrics.RECONCILES.labels(reason).inc()
             (self._well.add if reason in AT_REST else self._well.discard)(key)
             if key not in self._objects:
@@ -291,17 +298,6 @@ class TaskQueues:
         )
         self._board.conditions(key, body["metadata"]["generation"], conditions)
         return conditions[0].reason
-
-    def _show_internal_error(self, key: QueueKey, body: Mapping[str, Any]) -> None:
-        generation = body["metadata"]["generation"]
-        condition = Condition(
-            type=READY,
-            status="False",
-            reason="InternalError",
-            message="the operator met an error of its own; its log has the details",
-            observed_generation=generation,
-        )
-        self._board.conditions(key, generation, [condition])
 
     async def _ensure_queue(
         self, key: QueueKey, owner: Owner, choice: BrokerChoice, spec: TaskQueueSpec

@@ -5,7 +5,7 @@ import copy
 
 import pytest
 
-from taskqueue_operator.errors import ManagementUnavailableError
+from taskqueue_operator.errors import ManagementUnavailableError, NamespaceTerminatingError
 from taskqueue_operator.services.brokers import SECRET_SECONDS
 from tests.operator.builders import KEY, build_secret
 from tests.operator.services.reconciling import World
@@ -95,6 +95,30 @@ async def test_a_deletion_that_was_missed_is_repaired_by_verifying(world: World)
     assert ("Role", "shop", "tq-emails") not in world.cluster.objects
     await world.queues.verify(KEY)
     assert ("Role", "shop", "tq-emails") in world.cluster.objects
+
+
+async def test_in_a_namespace_that_is_deleted_nothing_is_repaired_nor_tried_again(
+    world: World,
+) -> None:
+    await world.reconcile()
+    gone = world.cluster.objects.pop(("Role", "shop", "tq-emails"))
+    world.cluster.faults["apply"] = [NamespaceTerminatingError(403, "ends")]
+    world.queues.child_seen(gone, deleted=True)
+    await asyncio.sleep(1)
+    assert world.cluster.faults["apply"] == []
+    world.cluster.requests.clear()
+    world.queues.child_seen(
+        world.cluster.objects.pop(("Deployment", "shop", "tq-emails")), deleted=True
+    )
+    await asyncio.sleep(600)
+    assert world.cluster.requests == []
+
+
+async def test_a_taskqueue_made_anew_after_its_namespace_is_reconciled(world: World) -> None:
+    world.cluster.faults["apply"] = [NamespaceTerminatingError(403, "ends")]
+    assert await world.reconcile() == {}
+    world.queues.gone(world.cluster.find("TaskQueue", "emails"))
+    assert "Ready" in await world.reconcile(metadata={"uid": "another"})
 
 
 async def test_a_copy_of_an_owned_object_is_nobodys_business(world: World) -> None:
