@@ -352,6 +352,7 @@ class FakeLink(Link):
         self.connected = asyncio.Event()
         self.connected.set()
         self._tried = asyncio.Event()
+        self._down_since = 0.0
         self._tried.set()
         self._leads = lambda: True
 

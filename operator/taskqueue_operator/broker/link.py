@@ -53,16 +53,20 @@ class Link:
         self._rng = rng
         self._leads = leads
         self._tried = asyncio.Event()
+        self._down_since = asyncio.get_running_loop().time()
         self._connection: AsyncioConnection | None = None
         self._telling: Channel | None = None
         self.task = asyncio.create_task(self._run(), name=f"broker {address.display}")
 
     async def wait(self, seconds: float) -> None:
-        """Wait until it is connected. Raises the BrokerError of the last try after `seconds`."""
+        """Wait until it is connected. Raises the BrokerError of the last try.
+
+        seconds: from when it was made or lost; many that use it do not wait one after the other.
+        """
         if self.connected.is_set():
             return
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout_at(self._down_since + seconds):
                 await self._tried.wait()
                 # A refusal does not turn into a connection by waiting.
                 if isinstance(self.fault, BrokerUnavailableError):
@@ -158,6 +162,8 @@ class Link:
         changed = self.connected.is_set() != (fault is None) or known != (
             fault.reason if fault else None
         )
+        if self.fault is None and self._tried.is_set() and fault is not None:
+            self._down_since = asyncio.get_running_loop().time()
         self.fault = fault
         self._tried.set()
         if fault is None:

@@ -47,6 +47,9 @@ from taskqueue_operator.services.workers import Workers
 
 CONNECT_SECONDS = 5.0
 
+PARALLEL = 16
+"""Reconciles at once: a start with hundreds would else hold the manifests and answers of all."""
+
 DECLARE_SECONDS = 300.0
 """Between two declarations of what is there, as far as is known."""
 
@@ -95,6 +98,7 @@ class TaskQueues:
         self._unsure_vhosts: set[str] = set()
         self._well: set[QueueKey] = set()
         self._doomed: set[str] = set()
+        self._few = asyncio.Semaphore(PARALLEL)
         # Each lasts for as long as somebody holds it or waits for it.
         self._locks: WeakValueDictionary[QueueKey, asyncio.Lock] = WeakValueDictionary()
 
@@ -234,7 +238,7 @@ class TaskQueues:
 
     async def reconcile(self, key: QueueKey) -> None:
         """Make a TaskQueue's queue and workers what its spec says, and its status what is found."""
-        async with self.lock(key):
+        async with self.lock(key), self._few:
             body = self._objects.get(key)
             if body is None or body["metadata"].get("deletionTimestamp"):
                 return

@@ -38,10 +38,6 @@ from taskqueue_operator.services.credentials import WorkerCredentials
 from taskqueue_operator.services.scaler import Scaler
 from taskqueue_operator.services.status import StatusBoard
 
-PARALLEL = 16
-"""TaskQueues whose objects are applied at once: a start with hundreds of them would else hold the
-manifests and answers of all."""
-
 
 class Workers:
     """Applies the workers' objects, and looks at how they do.
@@ -65,7 +61,6 @@ class Workers:
         self._scaler = scaler
         self._spare_busy = spare_busy
         self._defaults = defaults
-        self._few = asyncio.Semaphore(PARALLEL)
         self._deployments: dict[QueueKey, Mapping[str, Any]] = {}
         self._given: dict[QueueKey, int] = {}
         self._builds: dict[QueueKey, Callable[[int], dict[str, Any]]] = {}
@@ -117,12 +112,6 @@ class Workers:
         Without credentials, only what is there already is changed. Raises
         ClusterUnavailableError and NamespaceTerminatingError.
         """
-        async with self._few:
-            return await self._ensure(owner, spec, credentials)
-
-    async def _ensure(
-        self, owner: Owner, spec: TaskQueueSpec, credentials: WorkerCredentials
-    ) -> Finding:
         key = QueueKey(owner.namespace, owner.name)
         try:
             secret_version = await self._ensure_secret(owner, credentials)

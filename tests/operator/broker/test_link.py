@@ -174,6 +174,21 @@ async def test_waiting_ends_with_the_reason(world: World, monkeypatch: pytest.Mo
     assert asyncio.get_running_loop().time() - begun == pytest.approx(5, abs=0.1)
 
 
+async def test_one_that_is_away_for_longer_is_not_waited_for(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.link.wait(5)
+    await asyncio.sleep(60)
+    monkeypatch.setattr(FakeConnection, "outcome", REFUSED)
+    FakeConnection.made[0].end(ConnectionClosedByBroker(320, "shutdown"))
+    await settle()
+    begun = asyncio.get_running_loop().time()
+    for seconds in (5, 5, 5):
+        with pytest.raises(BrokerUnavailableError):
+            await world.link.wait(5)
+        assert asyncio.get_running_loop().time() - begun == pytest.approx(seconds, abs=0.1)
+
+
 async def test_a_refusal_is_not_waited_for(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(FakeConnection, "outcome", ProbableAuthenticationError("no"))
     begun = asyncio.get_running_loop().time()
