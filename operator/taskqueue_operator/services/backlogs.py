@@ -13,8 +13,9 @@ from taskqueue_api.names import dead_letter_queue, work_queue
 from taskqueue_operator.broker.link import Link
 from taskqueue_operator.broker.management import QueueTotals
 from taskqueue_operator.domain.dispatching import QueueKey
-from taskqueue_operator.errors import BrokerError, BrokerRefusedError, ManagementError
+from taskqueue_operator.errors import BrokerError, ManagementError
 from taskqueue_operator.services.brokers import Brokers
+from taskqueue_operator.services.inspecting import inspect_queues
 
 EVERY_SECONDS = 5.0
 """RabbitMQ counts anew as often."""
@@ -122,24 +123,10 @@ class Backlogs:
                 )
 
     async def _read_singly(self, link: Link, keys: list[QueueKey], trouble: str) -> None:
-        """Read queues one by one, over one channel unless RabbitMQ closes it."""
-        left = list(keys)
-        try:
-            while left:
-                async with await link.open_channel() as channel:
-                    while left:
-                        key = left.pop()
-                        try:
-                            state = await channel.inspect(work_queue(*key))
-                        except BrokerRefusedError as error:
-                            _log(key, "backlog not read", error)
-                            break
-                        if state is None:
-                            break  # it is declared anew by the next reconcile
-                        now = asyncio.get_running_loop().time()
-                        self._readings[key] = Reading(state.ready, 0, now, trouble=trouble)
-        except BrokerError as error:
-            logger.info("backlogs not read: %s", error)
+        queues = {key: work_queue(*key) for key in keys}
+        async for key, state in inspect_queues(link, queues, "backlog not read"):
+            now = asyncio.get_running_loop().time()
+            self._readings[key] = Reading(state.ready, 0, now, trouble=trouble)
 
 
 def _log(key: QueueKey, what: str, error: Exception) -> None:

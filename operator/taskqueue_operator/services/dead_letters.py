@@ -14,14 +14,13 @@ from taskqueue_operator.domain.dead_letters import LetterCount, describe_letters
 from taskqueue_operator.domain.dispatching import QueueKey
 from taskqueue_operator.domain.lean import without_status
 from taskqueue_operator.errors import (
-    BrokerError,
-    BrokerRefusedError,
     ClusterError,
     ClusterUnavailableError,
     NamespaceTerminatingError,
 )
 from taskqueue_operator.services.backlogs import Reading
 from taskqueue_operator.services.brokers import Brokers
+from taskqueue_operator.services.inspecting import inspect_queues
 from taskqueue_operator.services.status import StatusBoard
 
 EVERY_SECONDS = 15.0
@@ -104,28 +103,9 @@ class DeadLetters:
                 entry.count = entry.count.untell(before)
 
     async def _count(self, link: Link, keys: list[QueueKey]) -> None:
-        """Read all queues of a connection, over one channel unless RabbitMQ closes it."""
-        left = list(keys)
-        try:
-            while left:
-                async with await link.open_channel() as channel:
-                    while left:
-                        key = left.pop()
-                        try:
-                            state = await channel.inspect(dead_letter_queue(*key))
-                        except BrokerRefusedError as error:
-                            # So it is when the node of a classic queue is down.
-                            self._missed(key, error)
-                            break
-                        if state is None:
-                            break  # it is declared anew by the next reconcile
-                        await self.take(key, state.ready)
-        except BrokerError as error:
-            logger.info("dead letters not counted: %s", error)
-
-    def _missed(self, key: QueueKey, error: BrokerError) -> None:
-        fields = {"namespace": key.namespace, "queue": key.name}
-        logger.info("dead letters not counted: %s", error, extra=fields)
+        queues = {key: dead_letter_queue(*key) for key in keys}
+        async for key, state in inspect_queues(link, queues, "dead letters not counted"):
+            await self.take(key, state.ready)
 
     async def _tell(self, key: QueueKey, body: Mapping[str, Any], number: int) -> bool:
         """Post an Event; return whether there is no use in posting it again."""
