@@ -72,7 +72,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 def _emptied(found: Any) -> Any:
     """Return a list of queues, or a page of one, with no message in any."""
-    items = found["items"] if isinstance(found, dict) else found
+    items = found.get("items", [found]) if isinstance(found, dict) else found
     for item in items:
         item |= {name: 0 for name in item if name.startswith("messages")}
     return found

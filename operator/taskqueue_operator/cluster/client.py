@@ -24,7 +24,7 @@ from taskqueue_operator.errors import (
     NotLeaderError,
 )
 
-REQUESTS_MOST = 32
+REQUESTS_MOST = 64
 """Requests at once. Each holds a connection with 128 KiB of buffers in asyncio alone."""
 
 TIMEOUT = aiohttp.ClientTimeout(total=30, connect=5)

@@ -46,6 +46,11 @@ class QueueKey(NamedTuple):
         return f"{self.namespace}/{self.name}"
 
 
+def key_of(body: Mapping[str, Any]) -> QueueKey:
+    """Return a TaskQueue object's key."""
+    return QueueKey(body["metadata"]["namespace"], body["metadata"]["name"])
+
+
 @dataclass(frozen=True)
 class WaitingTask:
     """A Task that waits for its first attempt or another, as far as its publication needs it.

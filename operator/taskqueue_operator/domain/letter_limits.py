@@ -18,6 +18,9 @@ from taskqueue_operator.errors import ManagementError, ManagementUnavailableErro
 PRIORITY = -1
 """Below the default of 0."""
 
+QUEUE_DEFAULT = "QueueDefault"
+"""The reason where no limits are asked for."""
+
 
 class LimitPolicy(NamedTuple):
     """An operator policy. definition: None: it is not to be there."""
@@ -52,7 +55,7 @@ def describe_limits(policy: LimitPolicy, applied: str | None) -> Finding:
     applied: name of the operator policy that RabbitMQ applies to the queue; None: it does not say.
     """
     if policy.definition is None:
-        return Finding("True", "QueueDefault", f"the newest {LENGTH_MOST} are kept, of any age")
+        return Finding("True", QUEUE_DEFAULT, f"the newest {LENGTH_MOST} are kept, of any age")
     if applied and applied != policy.name:
         return Finding(
             "False",
@@ -70,7 +73,7 @@ def describe_unlimited(policy: LimitPolicy, error: ManagementError) -> Finding:
         # Without it there were never other limits, or they go as soon as it is back.
         return Finding(
             "True",
-            "QueueDefault",
+            QUEUE_DEFAULT,
             f"the newest {LENGTH_MOST} are kept, of any age; that no limits of before are left "
             f"cannot be checked: {error}",
         )

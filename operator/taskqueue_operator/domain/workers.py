@@ -2,6 +2,7 @@
 
 import base64
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from math import ceil
@@ -45,6 +46,12 @@ class Owner:
             "controller": True,
             "blockOwnerDeletion": True,
         }
+
+
+def owner_of(body: Mapping[str, Any]) -> Owner:
+    """Return a TaskQueue object as the owner of others."""
+    metadata = body["metadata"]
+    return Owner(metadata["namespace"], metadata["name"], metadata["uid"])
 
 
 @dataclass(frozen=True)

@@ -30,8 +30,8 @@ def build() -> kopf.OperatorSettings:
     )
     for selector in ("deployments", "serviceaccounts", "roles", "rolebindings"):
         settings.watching.label_selectors[selector] = f"app.kubernetes.io/managed-by={MANAGER}"
-    # Each holds its object, and a connection of Kopf's while it patches that.
-    settings.queueing.worker_limit = 50
+    # A deletion that waits for something holds one until it is done.
+    settings.queueing.worker_limit = 200
     # Until a worker whose object is quiet is free for the next one. With the default of 5 s, 1,000
     # objects at a limit of 100 take 45 s (nolar/kopf#1243).
     settings.queueing.idle_timeout = 0.02

@@ -7,9 +7,9 @@ from typing import Any
 import kopf
 
 from taskqueue_api.names import GROUP, TASKQUEUES, VERSION
-from taskqueue_operator.domain.dispatching import QueueKey
+from taskqueue_operator.domain.dispatching import QueueKey, key_of
 from taskqueue_operator.domain.lean import without_managed_fields
-from taskqueue_operator.services.taskqueues import TaskQueues, key_of
+from taskqueue_operator.services.taskqueues import TaskQueues
 from taskqueue_operator.services.teardown import DrainingError, NotYetError, Teardown
 
 TEARDOWN_SECONDS = 2.0

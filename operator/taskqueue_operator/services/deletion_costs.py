@@ -50,7 +50,8 @@ class DeletionCosts:
                 status = item["status"]
                 started = read_time(status.get("startTime"))
                 moment = started.timestamp() if started else self._now().timestamp()
-                starts[status["worker"]["pod"]].append(moment)
+                # Without a worker it was written by somebody else.
+                starts[(status.get("worker") or {}).get("pod", "")].append(moment)
         return starts
 
     async def _mark_one(self, key: QueueKey, name: str, cost: str) -> None:

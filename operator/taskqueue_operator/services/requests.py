@@ -23,12 +23,15 @@ class Request:
 
     timer: of the next reconcile; None: none is planned.
     retry: seconds until the next one after a failure.
+    running: one is under way. again: another is wanted after it.
     last_trouble: loop time.
     """
 
     timer: asyncio.TimerHandle | None = None
     due: float = 0.0
     retry: float = RETRY_FIRST
+    running: bool = False
+    again: bool = False
     last_trouble: float = float("-inf")
 
 
@@ -88,6 +91,21 @@ class Requests:
         if request is None or self._reconcile is None:
             return
         request.timer = None
-        task = asyncio.ensure_future(self._reconcile(key))
+        if request.running:
+            request.again = True
+            return
+        request.running = True
+        task = asyncio.create_task(self._run(key, request, self._reconcile))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
+
+    async def _run(
+        self, key: QueueKey, request: Request, reconcile: Callable[[QueueKey], Awaitable[None]]
+    ) -> None:
+        try:
+            await reconcile(key)
+        finally:
+            request.running = False
+            if request.again and self._requests.get(key) is request:
+                request.again = False
+                self._plan(key, SOON_SECONDS)

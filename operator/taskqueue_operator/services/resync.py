@@ -5,6 +5,7 @@ more seldom for those that need it least.
 """
 
 import asyncio
+import logging
 import random
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ VERIFY_SECONDS = 600.0
 
 TICK_SECONDS = 1.0
 
+logger = logging.getLogger(__name__)
+
 
 class Queues(Protocol):
     """What reconciles."""
@@ -35,8 +38,8 @@ class Queues(Protocol):
     async def reconcile(self, key: QueueKey) -> None:
         """Make a TaskQueue what its spec says."""
 
-    async def verify(self, key: QueueKey) -> None:
-        """Read what it owns before."""
+    async def verify(self, key: QueueKey) -> bool:
+        """Read what it owns before; return whether that could be read."""
 
 
 @dataclass
@@ -102,8 +105,11 @@ class Resync:
             if clock() < plan.verify:
                 await self._queues.reconcile(key)
             else:
-                await self._queues.verify(key)
-                plan.verify = clock() + VERIFY_SECONDS
+                if await self._queues.verify(key):
+                    plan.verify = clock() + VERIFY_SECONDS
+        except Exception:
+            # One TaskQueue that nobody thought of is no reason to look at none.
+            logger.exception("not looked at", extra={"namespace": key.namespace, "queue": key.name})
         finally:
             plan.running = False
             plan.due = clock() + EVERY_SECONDS

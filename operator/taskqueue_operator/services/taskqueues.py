@@ -12,8 +12,9 @@ from taskqueue_api.history import HistorySpec
 from taskqueue_api.taskqueue import TaskQueue, TaskQueueSpec
 from taskqueue_operator import metrics
 from taskqueue_operator.broker.link import Link
-from taskqueue_operator.domain.dispatching import QueueKey
+from taskqueue_operator.domain.dispatching import QueueKey, key_of
 from taskqueue_operator.domain.lean import without_status
+from taskqueue_operator.domain.letter_limits import QUEUE_DEFAULT
 from taskqueue_operator.domain.priorities import describe_priorities
 from taskqueue_operator.domain.readiness import (
     AT_REST,
@@ -22,7 +23,7 @@ from taskqueue_operator.domain.readiness import (
     internal_error,
 )
 from taskqueue_operator.domain.topology import Topology, build_topology
-from taskqueue_operator.domain.workers import Owner
+from taskqueue_operator.domain.workers import Owner, owner_of
 from taskqueue_operator.errors import (
     BrokerError,
     ClusterError,
@@ -41,14 +42,12 @@ from taskqueue_operator.services.lanes import Gate
 from taskqueue_operator.services.letter_limits import LetterLimits
 from taskqueue_operator.services.requests import Requests
 from taskqueue_operator.services.scaler import Scaler
+from taskqueue_operator.services.slots import Slots
 from taskqueue_operator.services.status import StatusBoard
 from taskqueue_operator.services.token_queues import TokenQueues
 from taskqueue_operator.services.workers import Workers
 
 CONNECT_SECONDS = 5.0
-
-PARALLEL = 16
-"""Reconciles at once: a start with hundreds would else hold the manifests and answers of all."""
 
 DECLARE_SECONDS = 300.0
 """Between two declarations of what is there, as far as is known."""
@@ -96,9 +95,9 @@ class TaskQueues:
         self._objects: dict[QueueKey, Mapping[str, Any]] = {}
         self._first_through: dict[str, str | None] = {}
         self._unsure_vhosts: set[str] = set()
-        self._well: set[QueueKey] = set()
+        self._well: dict[QueueKey, bool] = {}
         self._doomed: set[str] = set()
-        self._few = asyncio.Semaphore(PARALLEL)
+        self._slots = Slots()
         # Each lasts for as long as somebody holds it or waits for it.
         self._locks: WeakValueDictionary[QueueKey, asyncio.Lock] = WeakValueDictionary()
 
@@ -138,7 +137,7 @@ class TaskQueues:
         self._counts.queue_gone(key)
         self._dead_letters.queue_gone(key)
         self._declared.pop(key, None)
-        self._well.discard(key)
+        self._well.pop(key, None)
         self._workers.forget(owner_of(body))
         self._scaler.forget(key)
         self._dispatcher.close_queue(key)
@@ -213,7 +212,7 @@ class TaskQueues:
         """Return whether all was well, nothing is to be done since, and no worker is there."""
         link, reading = self._brokers.link_of(key), self._backlogs.reading(key)
         return (
-            key in self._well
+            self._well.get(key, False)
             and link is not None
             and link.connected.is_set()
             and self._declared.get(key, (None, 0.0))[0] is link
@@ -224,25 +223,35 @@ class TaskQueues:
             and self._workers.are_none(key)
         )
 
-    async def verify(self, key: QueueKey) -> None:
-        """Read what a TaskQueue owns, and reconcile it."""
+    async def verify(self, key: QueueKey) -> bool:
+        """Read what a TaskQueue owns, and reconcile it; return whether all could be read."""
         body = self._objects.get(key)
         if body is None:
-            return
+            return False
+        is_read = True
         try:
             await self._workers.verify(owner_of(body))
         except ClusterError as error:
+            is_read = False
             fields = {"namespace": key.namespace, "queue": key.name}
             logger.warning("owned objects not read: %s", error, extra=fields)
         await self.reconcile(key)
+        return is_read
+
+    def _find_living(self, key: QueueKey) -> Mapping[str, Any] | None:
+        """Return a TaskQueue that is there to stay, as far as is known."""
+        body = self._objects.get(key)
+        if body is None or body["metadata"].get("deletionTimestamp"):
+            return None
+        return None if body["metadata"]["uid"] in self._doomed else body
 
     async def reconcile(self, key: QueueKey) -> None:
         """Make a TaskQueue's queue and workers what its spec says, and its status what is found."""
-        async with self.lock(key), self._few:
-            body = self._objects.get(key)
-            if body is None or body["metadata"].get("deletionTimestamp"):
-                return
-            if body["metadata"]["uid"] in self._doomed:
+        if self._find_living(key) is None:
+            return
+        async with self.lock(key), self._slots.of(key, self._objects.get(key)):
+            body = self._find_living(key)
+            if body is None:
                 return
             with metrics.RECONCILE_SECONDS.time():
                 fields = {"namespace": key.namespace, "queue": key.name}
@@ -252,8 +261,7 @@ class TaskQueues:
                     reason = "ApiServerUnavailable"
                     logger.warning("reconcile put off: %s", error, extra=fields)
                 except NamespaceTerminatingError:
-                    # The TaskQueue itself is deleted too, sooner or later. Until then each of the
-                    # objects that it owns would tell that it is gone.
+                    # The TaskQueue goes too. Until then each object that it owned tells that it went.
                     self._doomed.add(body["metadata"]["uid"])
                     reason = "NamespaceTerminating"
                     logger.info("not reconciled: its namespace is being deleted", extra=fields)
@@ -263,7 +271,8 @@ class TaskQueues:
                     generation = body["metadata"]["generation"]
                     self._board.conditions(key, generation, [internal_error(generation)])
             metrics.RECONCILES.labels(reason).inc()
-            (self._well.add if reason in AT_REST else self._well.discard)(key)
+            if reason not in AT_REST:
+                self._well.pop(key, None)
             if key not in self._objects:
                 # It went meanwhile, as it does when somebody takes its finalizer away: what was
                 # done since is undone.
@@ -301,6 +310,8 @@ class TaskQueues:
             body["metadata"]["generation"], broker, credentials.finding, workers, limits, priorities
         )
         self._board.conditions(key, body["metadata"]["generation"], conditions)
+        # Of limits RabbitMQ tells nothing by itself, and only the second look shows whose apply.
+        self._well[key] = credentials.finding.ok and limits.reason == QUEUE_DEFAULT
         return conditions[0].reason
 
     async def _ensure_queue(
@@ -387,14 +398,3 @@ class TaskQueues:
                 delays_unsure=link.address.vhost in self._unsure_vhosts,
             ),
         )
-
-
-def key_of(body: Mapping[str, Any]) -> QueueKey:
-    """Return a TaskQueue object's key."""
-    return QueueKey(body["metadata"]["namespace"], body["metadata"]["name"])
-
-
-def owner_of(body: Mapping[str, Any]) -> Owner:
-    """Return a TaskQueue object as the owner of others."""
-    metadata = body["metadata"]
-    return Owner(metadata["namespace"], metadata["name"], metadata["uid"])

@@ -19,9 +19,10 @@ from taskqueue_api.taskqueue import BrokerSpec, TaskQueueSpec
 from taskqueue_operator.broker.link import Link
 from taskqueue_operator.cluster.client import ClusterClient
 from taskqueue_operator.domain.broker_address import BrokerAddress
-from taskqueue_operator.domain.dispatching import QueueKey
+from taskqueue_operator.domain.dispatching import QueueKey, key_of
 from taskqueue_operator.domain.draining import decide_drain, describe_drain
 from taskqueue_operator.domain.kept_queues import describe_kept
+from taskqueue_operator.domain.workers import owner_of
 from taskqueue_operator.errors import (
     ClusterError,
     ConfigurationError,
@@ -35,7 +36,6 @@ from taskqueue_operator.services.credentials import Credentials
 from taskqueue_operator.services.dispatcher import Dispatcher
 from taskqueue_operator.services.letter_limits import LetterLimits
 from taskqueue_operator.services.status import StatusBoard
-from taskqueue_operator.services.taskqueues import key_of, owner_of
 from taskqueue_operator.services.token_queues import delete_tokens
 
 PATIENCE_SECONDS = 60.0

@@ -158,6 +158,10 @@ class Workers:
                 return
             if 0 < replicas < self._count_given(key):
                 await self._spare_busy(key)
+                # That takes a while, in which others may have come to be wanted.
+                build, replicas = self._builds.get(key), self._scaler.replicas(key)
+                if build is None or replicas is None:
+                    return
             await self._children.apply(owner, [build(replicas)])
             self._given[key] = replicas
             self._scaler.applied(key, replicas)

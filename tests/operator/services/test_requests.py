@@ -134,3 +134,22 @@ async def test_the_end_cancels_what_is_planned_and_what_runs(diary: Diary) -> No
     diary.requests.stop()
     await asyncio.sleep(10)
     assert ended == [KEY]
+
+
+async def test_what_comes_while_one_is_under_way_is_one_more_after_it() -> None:
+    gate, begun = asyncio.Event(), 0
+
+    async def reconcile(_: QueueKey) -> None:
+        nonlocal begun
+        begun += 1
+        await gate.wait()
+
+    requests = Requests(Longest())
+    requests.serve(reconcile)
+    for _ in range(20):
+        requests.soon(KEY)
+        await asyncio.sleep(0.3)
+    assert begun == 1
+    gate.set()
+    await asyncio.sleep(10)
+    assert begun == 2

@@ -24,6 +24,8 @@ class FakeQueues:
         self.keys = {KEY}
         self.resting = False
         self.seconds = 0.0
+        self.readable = True
+        self.fault: Exception | None = None
         self.reconciled: list[tuple[QueueKey, float]] = []
         self.verified: list[tuple[QueueKey, float]] = []
 
@@ -40,10 +42,13 @@ class FakeQueues:
         self.reconciled.append((key, asyncio.get_running_loop().time()))
         await asyncio.sleep(self.seconds)
 
-    async def verify(self, key: QueueKey) -> None:
-        """Take note."""
+    async def verify(self, key: QueueKey) -> bool:
+        """Take note, and fail if it should."""
         self.verified.append((key, asyncio.get_running_loop().time()))
+        if self.fault:
+            raise self.fault
         await self.reconcile(key)
+        return self.readable
 
 
 @pytest.fixture
@@ -81,6 +86,23 @@ async def test_one_that_rests_no_more_is_reconciled_soon(queues: FakeQueues) -> 
 async def test_what_it_owns_is_read_every_ten_minutes(queues: FakeQueues) -> None:
     await asyncio.sleep(10 * VERIFY_SECONDS)
     assert len(queues.verified) in (9, 10)
+
+
+async def test_what_could_not_be_read_is_read_at_the_next_look(queues: FakeQueues) -> None:
+    queues.readable = False
+    await asyncio.sleep(VERIFY_SECONDS + 5 * EVERY_SECONDS)
+    assert len(queues.verified) >= 5
+
+
+async def test_an_error_that_nobody_foresaw_ends_nothing(
+    queues: FakeQueues, caplog: pytest.LogCaptureFixture
+) -> None:
+    queues.fault = KeyError("unforeseen")
+    await asyncio.sleep(VERIFY_SECONDS + EVERY_SECONDS)
+    assert "not looked at" in caplog.text
+    before, queues.fault = len(queues.reconciled), None
+    await asyncio.sleep(2 * EVERY_SECONDS)
+    assert len(queues.reconciled) > before
 
 
 async def test_one_that_takes_long_is_not_reconciled_twice_at_once(queues: FakeQueues) -> None:

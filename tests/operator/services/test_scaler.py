@@ -321,6 +321,34 @@ async def test_busy_workers_are_marked_when_a_fixed_number_is_lowered(world: Sca
     assert_marked_first(world, "p1")
 
 
+async def test_what_is_wanted_once_the_busy_are_marked_counts(world: Scaling) -> None:
+    await world.reconcile(spec=spec())
+    world.come("a", "b", "c")
+    await asyncio.sleep(0.1)
+    stand_three_pods(world, "p2")
+    gate = world.cluster.gates["annotate"] = asyncio.Event()
+    world.finish("a", "b")
+    await rounds(5)
+    assert world.pods == 3
+    world.come("d", "e")
+    await rounds(1)
+    world.cluster.requests.clear()
+    gate.set()
+    await asyncio.sleep(0.1)
+    assert world.pods == 3
+
+
+async def test_a_running_task_without_a_worker_marks_no_pod(world: Scaling) -> None:
+    await world.reconcile(spec=spec())
+    world.come("a", "b", "c")
+    await asyncio.sleep(0.1)
+    stand_three_pods(world, "p2")
+    world.cluster.lists = [{"items": [{"status": {"startTime": rfc3339(NOW)}}]}]
+    await world.reconcile(spec=spec({"maxReplicas": 2}), metadata={"generation": 2})
+    assert world.pods == 2
+    assert world.cluster.count("annotate") == 0
+
+
 async def test_no_pod_is_marked_when_all_or_none_go(world: Scaling) -> None:
     workers = spec()["workers"]
     del workers["scaling"]
