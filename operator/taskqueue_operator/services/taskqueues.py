@@ -261,7 +261,7 @@ class TaskQueues:
                     reason = "ApiServerUnavailable"
                     logger.warning("reconcile put off: %s", error, extra=fields)
                 except NamespaceTerminatingError:
-                    # The TaskQueue goes too. Until then each object that it owned tells that it went.
+                    # The TaskQueue goes too; until then each object that it owned would say so.
                     self._doomed.add(body["metadata"]["uid"])
                     reason = "NamespaceTerminating"
                     logger.info("not reconciled: its namespace is being deleted", extra=fields)
