@@ -175,7 +175,7 @@ class WorkersSpec(Model):
     )
 
     replicas: Annotated[int, Field(ge=0, le=PODS_MOST)] = Field(
-        default=1, description="How many worker pods. Of no use beside `scaling`."
+        default=1, description="How many worker pods. Beside `scaling` it must be left out, or 1."
     )
     scaling: ScalingSpec | None = Field(
         default=None,

@@ -41,7 +41,7 @@ def register(registry: kopf.OperatorRegistry, queues: TaskQueues, teardown: Tear
     @kopf.on.update(*resource, registry=registry)
     @kopf.on.resume(*resource, registry=registry)
     async def reconcile(body: kopf.Body, **_: Any) -> None:
-        # Not here: Kopf would keep the object, and one of its few workers, until that is done.
+        # Not here: Kopf would keep the object and a worker of its own until that is done.
         queues.changed(key_of(body))
 
     @kopf.on.delete(*resource, registry=registry, id="delete")

@@ -10,75 +10,18 @@ from prometheus_client import REGISTRY
 
 from taskqueue_api.conditions import rfc3339
 from taskqueue_operator.broker.management import QueueTotals
-from taskqueue_operator.domain.deletion_cost import ANNOTATION
 from taskqueue_operator.errors import ClusterUnavailableError, ManagementUnavailableError
-from taskqueue_operator.services.scaler import EVERY_SECONDS
 from taskqueue_operator.services.scaling_reports import TOLD_SECONDS
-from tests.operator.builders import KEY, NOW, build_task, build_taskqueue
+from tests.operator.builders import KEY, NOW, build_taskqueue
 from tests.operator.clock import settle
-from tests.operator.services.reconciling import WORK, World
-
-QUICK = {
-    "maxReplicas": 4,
-    "scaleDown": {"stabilization": "10s"},
-    "idleBeforeZero": "30s",
-}
-
-
-def spec(scaling: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
-    handlers = {"python": {"module": "shop.tasks"}}
-    return {"workers": {"handlers": handlers, "scaling": {**QUICK, **(scaling or {})}}, **changes}
-
-
-class Scaling(World):
-    """A TaskQueue whose workers follow its backlog, and loops that run."""
-
-    def __init__(self, cap: int | None = None) -> None:
-        super().__init__(cap)
-        self.brokers.api.totals = {WORK: QueueTotals(0, 0)}
-
-    def come(self, *names: str, **fields: Any) -> None:
-        """Let Tasks come."""
-        for name in names:
-            self.dispatcher.task_seen(build_task(name, **fields), listed=False)
-            self.scaler.work_came(KEY)
-
-    def finish(self, *names: str) -> None:
-        """Let Tasks end."""
-        for name in names:
-            self.dispatcher.task_left(build_task(name)["metadata"]["uid"])
-
-    @property
-    def pods(self) -> int:
-        """What the Deployment asks for."""
-        return int(self.deployment["spec"]["replicas"])
-
-    async def condition(self) -> tuple[str, str, str]:
-        """Return status, reason and message of the condition."""
-        await self.board.flush()
-        conditions = self.cluster.find("TaskQueue", "emails")["status"]["conditions"]
-        (found,) = [one for one in conditions if one["type"] == "Scaling"]
-        return found["status"], found["reason"], found["message"]
+from tests.operator.services.reconciling import WORK
+from tests.operator.services.scaling import Scaling, rounds, running, spec
 
 
 @pytest.fixture
 async def world() -> AsyncIterator[Scaling]:
-    async for world in _running(Scaling()):
+    async for world in running(Scaling()):
         yield world
-
-
-async def _running(world: Scaling) -> AsyncIterator[Scaling]:
-    loops = [asyncio.create_task(one.run()) for one in (world.scaler, world.backlogs)]
-    yield world
-    assert not any(one.done() for one in loops)
-    for one in loops:
-        one.cancel()
-    await world.dispatcher.stop(0)
-    world.scaler.forget(KEY)
-
-
-async def rounds(number: float) -> None:
-    await asyncio.sleep(number * EVERY_SECONDS + 0.5)
 
 
 async def test_an_idle_queue_has_no_workers_and_one_comes_with_the_first_task(
@@ -243,7 +186,7 @@ async def test_the_next_operator_goes_on_with_the_workers_there_are(world: Scali
     await world.reconcile(spec=spec())
     world.come("a", "b", "c")
     await asyncio.sleep(0.1)
-    async for later in _running(Scaling()):
+    async for later in running(Scaling()):
         for body in world.cluster.objects.values():
             if body["kind"] in ("Deployment", "Secret"):
                 references = body["metadata"].get("ownerReferences", [])
@@ -269,97 +212,6 @@ async def test_what_keeps_pods_from_starting_keeps_more_from_coming(world: Scali
     assert "ImagePullBackOff" in message
 
 
-def stand_three_pods(world: Scaling, busy: str) -> None:
-    """Let there be three worker pods, one of which runs a Task."""
-    for name in ("p1", "p2", "p3"):
-        pod = {"kind": "Pod", "metadata": {"name": name, "namespace": "shop"}, "status": {}}
-        world.cluster.pods.append(world.cluster.add(pod))
-    running = {"startTime": rfc3339(NOW), "worker": {"pod": busy}}
-    world.cluster.lists = [{"items": [{"status": running}]}]
-
-
-def assert_marked_first(world: Scaling, busy: str) -> None:
-    """Assert that the busy one alone was marked, and before the Deployment was changed."""
-    found = {
-        one["metadata"]["name"]: one["metadata"].get("annotations") for one in world.cluster.pods
-    }
-    costs = {name: int(given[ANNOTATION]) for name, given in found.items() if given}
-    assert costs.keys() == {busy}
-    assert costs[busy] > 0
-    applied = [item.verb for item in world.cluster.requests if item.verb in ("annotate", "apply")]
-    assert applied.index("annotate") < len(applied) - 1
-
-
-async def test_busy_workers_are_marked_before_others_go(world: Scaling) -> None:
-    await world.reconcile(spec=spec())
-    world.come("a", "b", "c")
-    await asyncio.sleep(0.1)
-    stand_three_pods(world, "p2")
-    world.finish("a", "b")
-    await rounds(5)
-    assert world.pods == 1
-    assert_marked_first(world, "p2")
-
-
-async def test_busy_workers_are_marked_when_an_edit_lowers_the_maximum(world: Scaling) -> None:
-    await world.reconcile(spec=spec())
-    world.come("a", "b", "c")
-    await asyncio.sleep(0.1)
-    stand_three_pods(world, "p3")
-    await world.reconcile(spec=spec({"maxReplicas": 2}), metadata={"generation": 2})
-    assert world.pods == 2
-    assert_marked_first(world, "p3")
-
-
-async def test_busy_workers_are_marked_when_a_fixed_number_is_lowered(world: Scaling) -> None:
-    workers = spec()["workers"]
-    del workers["scaling"]
-    await world.reconcile(spec={"workers": {**workers, "replicas": 3}})
-    stand_three_pods(world, "p1")
-    await world.reconcile(spec={"workers": {**workers, "replicas": 1}}, metadata={"generation": 2})
-    assert world.pods == 1
-    assert_marked_first(world, "p1")
-
-
-async def test_what_is_wanted_once_the_busy_are_marked_counts(world: Scaling) -> None:
-    await world.reconcile(spec=spec())
-    world.come("a", "b", "c")
-    await asyncio.sleep(0.1)
-    stand_three_pods(world, "p2")
-    gate = world.cluster.gates["annotate"] = asyncio.Event()
-    world.finish("a", "b")
-    await rounds(5)
-    assert world.pods == 3
-    world.come("d", "e")
-    await rounds(1)
-    world.cluster.requests.clear()
-    gate.set()
-    await asyncio.sleep(0.1)
-    assert world.pods == 3
-
-
-async def test_a_running_task_without_a_worker_marks_no_pod(world: Scaling) -> None:
-    await world.reconcile(spec=spec())
-    world.come("a", "b", "c")
-    await asyncio.sleep(0.1)
-    stand_three_pods(world, "p2")
-    world.cluster.lists = [{"items": [{"status": {"startTime": rfc3339(NOW)}}]}]
-    await world.reconcile(spec=spec({"maxReplicas": 2}), metadata={"generation": 2})
-    assert world.pods == 2
-    assert world.cluster.count("annotate") == 0
-
-
-async def test_no_pod_is_marked_when_all_or_none_go(world: Scaling) -> None:
-    workers = spec()["workers"]
-    del workers["scaling"]
-    await world.reconcile(spec={"workers": {**workers, "replicas": 3}})
-    stand_three_pods(world, "p1")
-    for number in (4, 0):
-        await world.reconcile(spec={"workers": {**workers, "replicas": number}})
-    assert world.pods == 0
-    assert world.cluster.count("annotate") == 0
-
-
 async def test_what_the_api_server_refused_is_done_by_the_next_decision(world: Scaling) -> None:
     await world.reconcile(spec=spec())
     world.cluster.faults["apply"] = [ClusterUnavailableError(0, "away")]
@@ -371,7 +223,7 @@ async def test_what_the_api_server_refused_is_done_by_the_next_decision(world: S
 
 
 async def test_a_cap_is_shared_and_the_condition_says_so() -> None:
-    async for world in _running(Scaling(cap=2)):
+    async for world in running(Scaling(cap=2)):
         await world.reconcile(spec=spec())
         world.come("a", "b", "c")
         await asyncio.sleep(0.1)
