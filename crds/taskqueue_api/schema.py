@@ -4,6 +4,7 @@
 """
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -57,6 +58,36 @@ class Rule:
 def rules(*items: Rule) -> dict[str, Any]:
     """Return CEL rules in the form that pydantic's `json_schema_extra` takes."""
     return {"x-kubernetes-validations": [rule.to_schema() for rule in items]}
+
+
+def joined(items: Sequence[Rule], bound: Mapping[str, str]) -> Rule:
+    """Return one rule that holds when all do, and says which does not: the first that is broken.
+
+    The API server copies the schema of all of an object's fields at each look at one of them, which
+    was over a third of all the memory that it took for a Task. So what several rules look at is
+    looked at once.
+
+    bound: CEL expressions by the names that they get; where the text of a rule, or of what is bound
+        after it, has one, the name is put.
+    """
+    whole = " && ".join(f"({rule.expression})" for rule in items)
+    outer = ""
+    later = list(bound.items())
+    while later:
+        (name, expression), *later = later
+        pattern = rf"(?<![\w.]){re.escape(expression)}(?!\w)"
+        whole = re.sub(pattern, name, whole)
+        later = [(other, re.sub(pattern, name, text)) for other, text in later]
+        outer += f"[{expression}].all({name}, "
+    whole = f"{outer}{whole}{')' * len(bound)}"
+    broken = " : ".join(f"!({rule.expression}) ? {_quoted(rule.message)}" for rule in items[:-1])
+    sentences = "; ".join(rule.sentence for rule in items)
+    message = f"{broken} : {_quoted(items[-1].message)}"
+    return Rule(whole, message, shows_value=True, fallback=sentences)
+
+
+def _quoted(text: str) -> str:
+    return f'"{text}"'
 
 
 def list_map(*keys: str) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from taskqueue_api.schema import (
     QueueRef,
     Rule,
     duration_rules,
+    joined,
     rules,
 )
 from taskqueue_api.status_rules import DEADLINE_EXCEEDED, FINISHED, STATUS_RULES
@@ -59,10 +60,10 @@ def _same(field: str) -> str:
 
 # CEL cannot see the payload by itself, so a change of nothing else shows in the whole alone; one
 # that comes with a change of what may change is refused by the chart's admission policy.
-_UNCHANGED = " && ".join(
+_MAY_DIFFER = f"!{_same('cancel')} || !{_same('ttlAfterFinished')} || self.rerun != oldSelf.rerun"
+_UNCHANGED = "self == oldSelf || " + " && ".join(
     [
-        f"(self == oldSelf || !{_same('cancel')} || !{_same('ttlAfterFinished')} || "
-        "self.rerun != oldSelf.rerun)",
+        f"({_MAY_DIFFER})",
         "self.queue == oldSelf.queue",
         "self.handler == oldSelf.handler",
         "self.priority == oldSelf.priority",
@@ -91,11 +92,7 @@ class TaskSpec(Model):
                 "another Task instead",
             ),
             Rule(
-                "self.rerun >= oldSelf.rerun",
-                "rerun must not go down: it counts what was asked for",
-            ),
-            Rule(
-                f"self.rerun == oldSelf.rerun || !{_CANCELLED.format('self')}",
+                f"!{_CANCELLED.format('self')} || self.rerun == oldSelf.rerun",
                 "rerun must not be raised when cancel is true: a Task that was cancelled cannot "
                 "be revived, create another Task instead",
             ),
@@ -164,7 +161,16 @@ class TaskSpec(Model):
         description="`true` ends it as `Cancelled`, whether it waits or runs; a handler at work "
         "is stopped. It cannot be taken back. Leave it out of what a GitOps tool keeps in Git.",
     )
-    rerun: Annotated[int, Field(ge=0, le=RERUN_MAX)] = Field(
+    rerun: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=RERUN_MAX,
+            json_schema_extra=rules(
+                Rule("self >= oldSelf", "rerun must not go down: it counts what was asked for")
+            ),
+        ),
+    ] = Field(
         default=0,
         description="Raised on a finished Task, it starts the Task all over: as a new one, with "
         "all its attempts. By how much does not matter, it is one more run. Leave it out of what a "
@@ -264,6 +270,28 @@ class TaskStatus(Model):
     )
 
 
+# A new Task has no status yet.
+_PHASE = "(has(self.status) ? self.status.phase : 'Pending')"
+_RUN = "(has(self.status) ? self.status.run : 0)"
+
+WHOLE = (
+    Rule(
+        f"{_PHASE} != 'Cancelled' || {_CANCELLED.format('self.spec')}",
+        "status.phase must not be 'Cancelled' unless spec.cancel is true",
+    ),
+    Rule(
+        f"{_RUN} <= self.spec.rerun",
+        "status.run must not be higher than spec.rerun: nobody has asked for that run",
+    ),
+    Rule(
+        f"{_PHASE} in {FINISHED} || self.spec.rerun <= {_RUN}",
+        "rerun of an unfinished Task: spec.rerun must be 0 in a new Task, and is raised when the "
+        "Task has finished",
+    ),
+)
+"""What a Task must be as a whole."""
+
+
 class Task(Model):
     """One piece of work, run by a worker of its TaskQueue.
 
@@ -273,22 +301,7 @@ class Task(Model):
     model_config = ConfigDict(
         title="Task",
         json_schema_extra=rules(
-            Rule(
-                "!has(self.status) || self.status.phase != 'Cancelled' || "
-                f"{_CANCELLED.format('self.spec')}",
-                "status.phase must not be 'Cancelled' unless spec.cancel is true",
-            ),
-            Rule(
-                "!has(self.status) || self.status.run <= self.spec.rerun",
-                "status.run must not be higher than spec.rerun: nobody has asked for that run",
-            ),
-            # A new Task has no status yet.
-            Rule(
-                "(!has(self.status) && self.spec.rerun == 0) || (has(self.status) && "
-                f"(self.status.phase in {FINISHED} || self.spec.rerun <= self.status.run))",
-                "rerun of an unfinished Task: spec.rerun must be 0 in a new Task, and is raised "
-                "when the Task has finished",
-            ),
+            joined(WHOLE, {"known": "has(self.status)", "phase": _PHASE, "run": _RUN})
         ),
     )
 

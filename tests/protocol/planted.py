@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from taskqueue_api import status_rules
 from taskqueue_api.messages import TaskHeaders
-from taskqueue_api.task import TaskStatus
 from taskqueue_operator.domain.dispatching import Publication, WaitingTask
 from taskqueue_worker import claim, settle, statuses
 from taskqueue_worker.claim import AskPod, Concluded, Drop, Path, Start, Verdict
@@ -112,12 +112,12 @@ def _newest(
 
 def _without(text: str) -> Mapping[str, Any]:
     """Take the rules away in whose message this stands."""
-    config: Any = TaskStatus.model_config["json_schema_extra"]
-    rules = [rule for rule in config["x-kubernetes-validations"] if text not in rule["message"]]
-    changed = dict(TaskStatus.model_config) | {
-        "json_schema_extra": {"x-kubernetes-validations": rules}
+    return {
+        f"taskqueue_api.status_rules.{name}": tuple(
+            rule for rule in getattr(status_rules, name) if text not in rule.message
+        )
+        for name in ("STATES", "CHANGES")
     }
-    return {"taskqueue_api.task.TaskStatus.model_config": changed}
 
 
 _OPERATORS = "tests.protocol.operators"

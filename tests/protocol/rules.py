@@ -13,8 +13,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from taskqueue_api.schema import Model
-from taskqueue_api.task import Task, TaskSpec, TaskStatus
+from taskqueue_api import status_rules, task
+from taskqueue_api.schema import Model, Rule
+from taskqueue_api.task import TaskSpec, TaskStatus
 
 Rules = tuple[tuple[CodeType, str], ...]
 
@@ -31,21 +32,21 @@ def status_fault(old: Mapping[str, Any], new: Mapping[str, Any]) -> str | None:
         TaskStatus.model_validate(new)
     except ValidationError as error:
         return str(error)
-    return _fault(_rules(TaskStatus), old, new)
+    return _fault(_read(status_rules.STATES + status_rules.CHANGES), old, new)
 
 
 def task_fault(old: Mapping[str, Any], new: Mapping[str, Any]) -> str | None:
     """Return what the API server says against a change of a Task; None: it is stored."""
     return (
         status_fault(old["status"], new["status"])
-        or _fault(_rules(TaskSpec), old["spec"], new["spec"])
-        or _fault(_rules(Task), old, new)
+        or _fault(_listed(TaskSpec), old["spec"], new["spec"])
+        or _fault(_read(task.WHOLE), old, new)
     )
 
 
 def creation_fault(new: Mapping[str, Any]) -> str | None:
     """Return what the API server says against a new Task as a whole, which has no status yet."""
-    return _fault(_rules(Task), {}, new)
+    return _fault(_read(task.WHOLE), {}, new)
 
 
 def _fault(rules: Rules, old: Mapping[str, Any], new: Mapping[str, Any]) -> str | None:
@@ -54,7 +55,8 @@ def _fault(rules: Rules, old: Mapping[str, Any], new: Mapping[str, Any]) -> str 
 
 def translate(expression: str) -> str:
     """Return a CEL expression as one of Python."""
-    text = _TERNARY.sub(r"(\2 if \1 else \3)", expression)
+    text = expression.replace(status_rules.SHOWN, "shown")
+    text = _TERNARY.sub(r"(\2 if \1 else \3)", text)
     text = _EXISTS.sub(_any_of, text)
     text = _HAS.sub(lambda found: f"('{found[2]}' in {found[1]})", text)
     text = _FIELD.sub(lambda found: found[1] + _subscripts(found[2]), text)
@@ -71,23 +73,26 @@ def _subscripts(path: str) -> str:
     return "".join(f"['{field}']" for field in path[1:].split("."))
 
 
-def forget_rules() -> None:
-    """Read the rules again."""
-    _rules.cache_clear()
-
-
 @cache
-def _rules(model: type[Model]) -> Rules:
+def _compiled(expression: str) -> CodeType:
+    return compile(translate(expression), expression, "eval")
+
+
+def _read(items: tuple[Rule, ...]) -> Rules:
+    return tuple((_compiled(rule.expression), rule.message) for rule in items)
+
+
+def _listed(model: type[Model]) -> Rules:
     listed: Any = model.model_config["json_schema_extra"]
-    return tuple(
-        (compile(translate(rule["rule"]), rule["rule"], "eval"), rule["message"])
-        for rule in listed["x-kubernetes-validations"]
-    )
+    rules = listed["x-kubernetes-validations"]
+    return tuple((_compiled(rule["rule"]), rule["message"]) for rule in rules)
 
 
 def _holds(code: CodeType, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    shown = [f"{each['type']}={each['status']}" for each in new.get("conditions", [])]
+    names = {"self": new, "oldSelf": old, "shown": shown}
     try:
         # The text is our own, from the models.
-        return bool(eval(code, {"__builtins__": {"any": any}, "self": new, "oldSelf": old}))  # noqa: S307
+        return bool(eval(code, {"__builtins__": {"any": any}} | names))  # noqa: S307
     except KeyError:
         return False  # CEL takes a field that is not there for an error, and refuses

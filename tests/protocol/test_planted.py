@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.protocol import api_server, calls, operators, rules
+from tests.protocol import api_server, calls, operators
 from tests.protocol.explorer import explore
 from tests.protocol.planted import BUGS
 from tests.protocol.scenarios import SCENARIOS
@@ -15,7 +15,6 @@ def forget() -> None:
     """Forget what was computed by other code."""
     calls.forget_calls()
     operators.forget_tasks()
-    rules.forget_rules()
     api_server.forget_answers()
 
 

@@ -1,0 +1,95 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// End is the sight of one finished object. started: seconds since 1970, 0 if it has no such result.
+type End struct {
+	at      time.Time
+	started float64
+}
+
+// Ends collects the finished objects of a load, from a watch.
+type Ends struct {
+	prefix string
+	stream io.ReadCloser
+	seen   map[int]End
+	last   time.Time
+}
+
+type event struct {
+	Type   string `json:"type"`
+	Object struct {
+		Metadata struct {
+			Name            string `json:"name"`
+			ResourceVersion string `json:"resourceVersion"`
+		} `json:"metadata"`
+		Status struct {
+			Result json.RawMessage `json:"result"`
+		} `json:"status"`
+	} `json:"object"`
+}
+
+// watchEnds begins to watch, on a connection of its own, before anything is created.
+func watchEnds(ctx context.Context, server Server, load Load) (*Ends, error) {
+	client, err := server.Connect()
+	if err != nil {
+		return nil, err
+	}
+	list, err := client.Open(ctx, load.Path+"?limit=1")
+	if err != nil {
+		return nil, err
+	}
+	defer list.Close()
+	var first struct {
+		Metadata struct {
+			ResourceVersion string `json:"resourceVersion"`
+		} `json:"metadata"`
+	}
+	if err := json.NewDecoder(list).Decode(&first); err != nil {
+		return nil, err
+	}
+	query := url.Values{
+		"watch":           {"true"},
+		"fieldSelector":   {load.Selector},
+		"resourceVersion": {first.Metadata.ResourceVersion},
+	}
+	stream, err := client.Open(ctx, load.Path+"?"+query.Encode())
+	if err != nil {
+		return nil, err
+	}
+	return &Ends{prefix: load.Prefix, stream: stream, seen: map[int]End{}}, nil
+}
+
+// Await reads events until `count` objects of the load have finished.
+func (e *Ends) Await(count int) error {
+	defer e.stream.Close()
+	decoder := json.NewDecoder(e.stream)
+	for len(e.seen) < count {
+		var got event
+		if err := decoder.Decode(&got); err != nil {
+			return fmt.Errorf("%d of %d have finished: %w", len(e.seen), count, err)
+		}
+		now := time.Now()
+		number, mine := strings.CutPrefix(got.Object.Metadata.Name, e.prefix)
+		i, err := strconv.Atoi(number)
+		if got.Type != "ADDED" && got.Type != "MODIFIED" || !mine || err != nil {
+			continue
+		}
+		if _, known := e.seen[i]; known {
+			continue
+		}
+		started, _ := strconv.ParseFloat(string(got.Object.Status.Result), 64)
+		e.seen[i] = End{at: now, started: started}
+		e.last = now
+	}
+	return nil
+}

@@ -1,0 +1,3 @@
+module taskqueue.dev/bench/client
+
+go 1.26.0
