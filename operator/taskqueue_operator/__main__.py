@@ -1,15 +1,21 @@
 """`python -m taskqueue_operator`: read the configuration and run."""
 
 import asyncio
+import signal
 import sys
 
-from pydantic import ValidationError
+# The kernel keeps signals from PID 1 that it has no handler for. The image starts Python with the
+# signal blocked, so that one that came before now is taken now.
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
 
-from taskqueue_api.nesting import allow_deep_json
-from taskqueue_operator.app import run
-from taskqueue_operator.errors import OperatorError
-from taskqueue_operator.logs import configure_logging
-from taskqueue_operator.settings import Settings
+from pydantic import ValidationError  # noqa: E402
+
+from taskqueue_api.nesting import allow_deep_json  # noqa: E402
+from taskqueue_operator.app import run  # noqa: E402
+from taskqueue_operator.errors import OperatorError  # noqa: E402
+from taskqueue_operator.logs import configure_logging  # noqa: E402
+from taskqueue_operator.settings import Settings  # noqa: E402
 
 
 def main() -> int:

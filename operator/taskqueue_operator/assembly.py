@@ -112,7 +112,7 @@ async def build(settings: Settings, cluster: ClusterClient, lease: Lease) -> Ser
     queues = TaskQueues(
         brokers=brokers,
         credentials=credentials,
-        workers=_build_workers(cluster, board, scaler, DeletionCosts(cluster, now), defaults),
+        workers=_build_workers(cluster, board, scaler, now, defaults),
         scaler=scaler,
         backlogs=backlogs,
         dispatcher=dispatcher,
@@ -162,7 +162,7 @@ def _build_workers(
     cluster: ClusterClient,
     board: StatusBoard,
     scaler: Scaler,
-    costs: DeletionCosts,
+    now: Callable[[], datetime],
     defaults: WorkerDefaults,
 ) -> Workers:
     return Workers(
@@ -170,6 +170,7 @@ def _build_workers(
         children=Children(cluster),
         board=board,
         scaler=scaler,
-        spare_busy=costs.mark,
+        spare_busy=DeletionCosts(cluster, now).mark,
         defaults=defaults,
+        now=now,
     )

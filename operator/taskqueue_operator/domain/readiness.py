@@ -1,9 +1,10 @@
 """A TaskQueue's conditions, from what was found."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, NamedTuple
 
-from taskqueue_api.conditions import MESSAGE_MAX, Condition, ConditionStatus
+from taskqueue_api.conditions import MESSAGE_MAX, Condition, ConditionStatus, parse_time
 from taskqueue_api.taskqueue import TaskQueueSpec
 from taskqueue_operator.domain.last_words import last_words
 from taskqueue_operator.domain.scaling_history import Fault
@@ -32,6 +33,7 @@ PRIORITIES = "Priorities"
 SCALED_TO_ZERO = "ScaledToZero"
 PAUSED = "Paused"
 WORKERS_STARTING = "WorkersStarting"
+SCALING_UP = "ScalingUp"
 CAP_REACHED = "CapReached"
 IDLE = "Idle"
 AT_REST = (READY, SCALED_TO_ZERO, PAUSED, IDLE)
@@ -52,15 +54,25 @@ _RESTING = {
 }
 """What `Ready` says where no workers are wanted."""
 
+_NO_FAULTS = ("SharedSecret", SCALING_UP)
+"""Reasons that only warn: Tasks are run all the same."""
+
+STARTING_SECONDS = 60.0
+"""Longer than any worker takes to start that has what it needs."""
+
 _POD_MESSAGE_MAX = 400
 
 
 def decide_workers_ready(
-    desired: int, deployment: Mapping[str, Any], pods: Sequence[Mapping[str, Any]]
+    desired: int,
+    least: int,
+    deployment: Mapping[str, Any],
+    pods: Sequence[Mapping[str, Any]],
+    now: datetime,
 ) -> Finding:
     """Return whether the wanted workers consume, and the pods' own reason when they do not.
 
-    deployment: the object as last seen.
+    least: how many must be ready, whatever the backlog. deployment: the object as last seen.
     pods: the worker pods; may be empty when all is well.
     """
     status = deployment.get("status", {})
@@ -82,6 +94,8 @@ def decide_workers_ready(
     if ready >= desired:
         return Finding("True", "RollingOut", f"{updated} of {desired} workers are up to date")
     name = find_starting_pod(pods)
+    if ready >= least and start_seconds(pods, now) < STARTING_SECONDS:
+        return Finding("False", SCALING_UP, f"{ready} of {desired} workers are ready, more start")
     hint = f"; `kubectl describe pod {name}` tells what it waits for" if name else ""
     return Finding("False", WORKERS_STARTING, f"{ready} of {desired} workers are ready{hint}")
 
@@ -99,7 +113,7 @@ def decide_resting(spec: TaskQueueSpec) -> Finding:
 
 def find_fault(finding: Finding) -> Fault | None:
     """Return why more pods would not start, from how the workers are; None: they would."""
-    if finding.status != "False" or finding.reason == WORKERS_STARTING:
+    if finding.status != "False" or finding.reason in (WORKERS_STARTING, SCALING_UP):
         return None
     return Fault(finding.reason, finding.message)
 
@@ -157,6 +171,14 @@ def find_starting_pod(pods: Sequence[Mapping[str, Any]]) -> str | None:
     return min((name for created, name in starting if created == newest), default=None)
 
 
+def start_seconds(pods: Sequence[Mapping[str, Any]], now: datetime) -> float:
+    """Return for how long the oldest pod has been there that is not ready yet; 0: there is none."""
+    created = [
+        parse_time(pod["metadata"]["creationTimestamp"]) for pod in pods if not _is_ready(pod)
+    ]
+    return max(((now - moment).total_seconds() for moment in created), default=0.0)
+
+
 def _is_staying(pod: Mapping[str, Any]) -> bool:
     """Return whether a pod is neither being deleted nor over, and so could still become ready."""
     over = pod.get("status", {}).get("phase") in ("Succeeded", "Failed")
@@ -189,8 +211,7 @@ def build_conditions(
     `Ready` therefore.
     """
     faults = [finding for finding in (broker, credentials, workers) if finding.status == "False"]
-    # Workers that share the Secret run all the same: that condition warns, it does not stop.
-    faults = [finding for finding in faults if finding.reason != "SharedSecret"]
+    faults = [finding for finding in faults if finding.reason not in _NO_FAULTS]
     if faults:
         ready = faults[0]
     elif workers.reason in _RESTING:

@@ -31,6 +31,9 @@ Reason = Literal[
 ]
 
 
+_NOTHING = "nothing is due or running"
+
+
 class Decision(NamedTuple):
     """The pods that are wanted, and why; reason and message reach the status unchanged."""
 
@@ -95,6 +98,14 @@ class Case:
     wanted: int
     base: int
 
+    def bound(self, words: str) -> str:
+        """Return words, with the bound of the spec that the need is beyond."""
+        if self.need > self.policy.maximum:
+            return f"maxReplicas is {self.policy.maximum}, {words}"
+        if self.need < self.policy.minimum:
+            return f"minReplicas is {self.policy.minimum}, {words}"
+        return words
+
     def conclude(self, pods: int, reason: Reason, words: str) -> Decision:
         """Return the decision, in words that stay the same while nothing changes."""
         there = self.observation.replicas
@@ -132,7 +143,7 @@ def decide(
     history = history.observe(observation, now, policy.up.period, policy.down.period)
     work = max(observation.due, history.messages or 0)
     if observation.paused:
-        words = f"spec.paused is true; a backlog of {work} waits until it is false"
+        words = "spec.paused is true; what is not at work waits until it is false"
         return Decision(0, "Paused", words), history.forget_wanted()
     need = -(-work // policy.per_pod)  # rounds up
     wanted = policy.clamp(need)
@@ -183,7 +194,7 @@ def _raise(case: Case) -> Decision:
     there = case.observation.replicas
     limit = min(limits, key=lambda one: one.pods)
     if limit.pods >= case.wanted:
-        return case.conclude(case.wanted, "BacklogGrew", _before(there))
+        return case.conclude(case.wanted, "BacklogGrew", case.bound(_before(there)))
     return case.conclude(max(limit.pods, case.base), limit.reason, limit.words)
 
 
@@ -193,9 +204,10 @@ def _lower(case: Case) -> Decision:
     if limit.pods > case.wanted:
         return case.conclude(min(limit.pods, case.base), limit.reason, limit.words)
     if case.wanted == 0:
-        words = f"nothing was due or running for {_text(case.policy.idle_seconds)}"
-        return case.conclude(0, "Idle", words)
-    return case.conclude(case.wanted, "BacklogShrank", _before(there))
+        patience = case.policy.idle_seconds
+        words = f"nothing was due or running for {_text(patience)}"
+        return case.conclude(0, "Idle", words if patience else _NOTHING)
+    return case.conclude(case.wanted, "BacklogShrank", case.bound(_before(there)))
 
 
 def _floors(case: Case) -> list[Limit]:
@@ -235,7 +247,7 @@ def _stay(case: Case) -> Decision:
     if case.need < policy.minimum:
         return case.conclude(case.base, "AtMinimum", f"minReplicas is {policy.minimum}")
     if case.base == 0:
-        return case.conclude(0, "Idle", "nothing is due or running")
+        return case.conclude(0, "Idle", _NOTHING)
     return case.conclude(case.base, "Steady", "as many as there are")
 
 

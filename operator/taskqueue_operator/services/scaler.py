@@ -46,6 +46,7 @@ class Scaled:
     applied: what the Deployment was last given; None: it is to be made anew first.
     told: the number of pods that people know of; None: none yet.
     ready: pods that consume.
+    reasons: why so many pods were wanted, by their number, since the Deployment was given one.
     ask_at: loop time from which on RabbitMQ may be asked again whether the queue is empty indeed.
     """
 
@@ -61,6 +62,7 @@ class Scaled:
     ready: int = 0
     fault: Fault | None = None
     history: History = field(default_factory=History)
+    reasons: dict[int, Decision] = field(default_factory=dict)
     ask_at: float = 0.0
     applying: "asyncio.Task[None] | None" = None
 
@@ -135,8 +137,10 @@ class Scaler:
         if queue is None:
             return
         before, queue.applied, queue.told = queue.told, replicas, replicas
+        reason = queue.reasons.get(replicas)
+        queue.reasons = {}
         if before is not None and before != replicas:
-            self._start(self._reports.scaled(key, queue.body, before, replicas))
+            self._start(self._reports.scaled(key, queue.body, before, replicas, reason))
 
     def found(self, key: QueueKey, ready: int, fault: Fault | None) -> None:
         """Take note of how the pods are."""
@@ -247,6 +251,7 @@ class Scaler:
             queue.ask_at = self._moment() + ASK_SECONDS
         if reading is None or not empty:
             return
+        queue.ask_at = self._moment()  # what is in the way of more is time, not the answer
         if self._queues.get(key) is queue and queue.replicas is not None:
             demand = self._demand(key, None)
             sure = reading._replace(confirmed=True)
@@ -254,13 +259,15 @@ class Scaler:
 
     def _take(self, key: QueueKey, queue: Scaled, decision: Decision) -> None:
         """Make a decision count, within the cap."""
-        queue.desired = decision.replicas
+        before, queue.desired = queue.replicas, decision.replicas
         if self._cap is not None:
             self._share_out(self._cap)
             granted = queue.replicas if queue.replicas is not None else decision.replicas
             decision = apply_cap(decision, granted, self._cap)
         else:
             queue.replicas = decision.replicas
+        if queue.replicas is not None and queue.replicas != before:
+            queue.reasons[queue.replicas] = decision
         if queue.policy or decision.reason != "Steady":
             reading = self._backlogs.reading(key)
             generation = queue.body["metadata"]["generation"]

@@ -93,12 +93,23 @@ class ScalingReports:
             gauge.labels(*key).set(value)
         self._board.backlog(key, backlog, busy)
 
-    async def scaled(self, key: QueueKey, body: Mapping[str, Any], before: int, now: int) -> None:
-        """Say that a Deployment was given another number of pods."""
+    async def scaled(
+        self,
+        key: QueueKey,
+        body: Mapping[str, Any],
+        before: int,
+        now: int,
+        reason: Decision | None,
+    ) -> None:
+        """Say that a Deployment was given another number of pods.
+
+        reason: the decision that asked for that number; None: the last one is told.
+        """
         shown = self._shown.setdefault(key, _Shown())
+        decision = reason or shown.decision
         why = "spec.workers.replicas says so"
-        if shown.decision:
-            why = f"{shown.decision.reason}: {shown.decision.message}"
+        if decision and decision.reason != "Steady":
+            why = f"{decision.reason}: {decision.message}"
         message = f"from {before} to {now} {'worker' if now == 1 else 'workers'}: {why}"
         fields = {"namespace": key.namespace, "queue": key.name}
         logger.info("scaled %s", message, extra=fields)

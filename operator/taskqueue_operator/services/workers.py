@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
 from functools import partial
 from typing import Any
 from weakref import WeakValueDictionary
@@ -54,6 +55,7 @@ class Workers:
         scaler: Scaler,
         spare_busy: Callable[[QueueKey], Awaitable[None]],
         defaults: WorkerDefaults,
+        now: Callable[[], datetime],
     ) -> None:
         self._cluster = cluster
         self._children = children
@@ -61,6 +63,7 @@ class Workers:
         self._scaler = scaler
         self._spare_busy = spare_busy
         self._defaults = defaults
+        self._now = now
         self._deployments: dict[QueueKey, Mapping[str, Any]] = {}
         self._given: dict[QueueKey, int] = {}
         self._builds: dict[QueueKey, Callable[[int], dict[str, Any]]] = {}
@@ -142,7 +145,9 @@ class Workers:
         counts = count_workers(owner, desired, deployment.get("status", {}))
         self._board.workers(key, counts)
         resting = decide_resting(spec) if desired == 0 else None
-        finding = resting or decide_workers_ready(desired, deployment, pods)
+        scaling = spec.workers.scaling
+        least = min(desired, scaling.min_replicas) if scaling else desired
+        finding = resting or decide_workers_ready(desired, least, deployment, pods, self._now())
         self._scaler.found(key, counts.ready, find_fault(finding))
         return finding
 

@@ -1,5 +1,6 @@
 """A TaskQueue's conditions: the first fault makes Ready, with the part's own reason."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from taskqueue_operator.domain.readiness import (
     IDLE,
     PAUSED,
     SCALED_TO_ZERO,
+    SCALING_UP,
     Finding,
     build_conditions,
     decide_resting,
@@ -36,7 +38,8 @@ STARTING = Finding("False", "WorkersStarting", "0 of 2")
 
 
 def build_pod(name: str = "tq-emails-a", **status: Any) -> dict[str, Any]:
-    return {"metadata": {"name": name}, "status": status}
+    created = "2026-01-02T12:00:00Z"
+    return {"metadata": {"name": name, "creationTimestamp": created}, "status": status}
 
 
 def waiting(reason: str, message: str = "", last: str | None = None) -> dict[str, Any]:
@@ -155,14 +158,38 @@ def pod_of(
 def test_the_pod_to_look_at_is_one_that_starts(
     pods: list[dict[str, Any]], named: str | None
 ) -> None:
-    message = decide_workers_ready(2, deployment(ready=1), pods).message
+    message = decide_workers_ready(2, 2, deployment(ready=1), pods, SOON).message
     hint = f"; `kubectl describe pod {named}` tells what it waits for" if named else ""
     assert message == f"1 of 2 workers are ready{hint}"
 
 
+SOON = datetime(2026, 1, 2, 12, 0, 50, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("least", "seconds", "reason"),
+    [
+        pytest.param(1, 59, SCALING_UP, id="enough are ready"),
+        pytest.param(0, 59, SCALING_UP, id="more than enough"),
+        pytest.param(2, 59, "WorkersStarting", id="fewer than must be ready"),
+        pytest.param(1, 60, "WorkersStarting", id="they take too long"),
+    ],
+)
+def test_more_workers_than_must_be_ready_may_take_a_while_to_start(
+    least: int, seconds: int, reason: str
+) -> None:
+    pods = [pod_of("a", 0, READY), pod_of("b", 0), pod_of("c", 30)]
+    now = SOON.replace(second=0) + timedelta(seconds=seconds)
+    finding = decide_workers_ready(3, least, deployment(ready=1), pods, now)
+    assert (finding.status, finding.reason) == ("False", reason)
+    assert find_fault(finding) is None
+    ready = build_conditions(1, BROKER, CREDENTIALS, finding, LIMITS, PRIORITIES)[0]
+    assert ready.status == ("True" if reason == SCALING_UP else "False")
+
+
 def test_a_pod_being_deleted_does_not_speak_for_the_others() -> None:
     pods = [pod_of("a", 1, waiting("ErrImagePull", "old"), deleted=True), pod_of("b", 2)]
-    assert decide_workers_ready(2, deployment(ready=1), pods).reason == "WorkersStarting"
+    assert decide_workers_ready(2, 2, deployment(ready=1), pods, SOON).reason == "WorkersStarting"
 
 
 def deployment(conditions: list[dict[str, str]] | None = None, **numbers: int) -> dict[str, Any]:
@@ -231,7 +258,7 @@ REPLICA_FAILURE = [{"type": "ReplicaFailure", "status": "True", "message": "exce
 def test_workers_are_ready_when_all_wanted_ones_are_up_to_date(
     found: dict[str, Any], pods: list[dict[str, Any]], expected: tuple[str, str, str]
 ) -> None:
-    finding = decide_workers_ready(2, found, pods)
+    finding = decide_workers_ready(2, 2, found, pods, SOON)
     assert (finding.status, finding.reason) == expected[:2]
     assert finding.message.startswith(expected[2])
 

@@ -92,6 +92,13 @@ def test_a_first_look(
         ),
         pytest.param(
             POLICY,
+            2,
+            {"due": 99},
+            "a backlog of 99 needs 25 pods; maxReplicas is 10, there were 2",
+            id="BacklogGrew beyond the maximum",
+        ),
+        pytest.param(
+            POLICY,
             10,
             {"due": 99},
             "a backlog of 99 needs 25 pods; maxReplicas is 10",
@@ -138,7 +145,7 @@ def test_a_first_look(
             POLICY,
             3,
             {"due": 7, "paused": True},
-            "spec.paused is true; a backlog of 7 waits until it is false",
+            "spec.paused is true; what is not at work waits until it is false",
             id="Paused",
         ),
     ],

@@ -77,6 +77,7 @@ class World:
                 scaler=self.scaler,
                 spare_busy=DeletionCosts(self.cluster, lambda: NOW).mark,
                 defaults=DEFAULTS,
+                now=lambda: NOW,
             ),
             scaler=self.scaler,
             backlogs=self.backlogs,

@@ -10,6 +10,7 @@ from prometheus_client import REGISTRY
 
 from taskqueue_api.conditions import rfc3339
 from taskqueue_operator.broker.management import QueueTotals
+from taskqueue_operator.domain.scaling import Decision
 from taskqueue_operator.errors import ClusterUnavailableError, ManagementUnavailableError
 from taskqueue_operator.services.scaling_reports import TOLD_SECONDS
 from tests.operator.builders import KEY, NOW, build_taskqueue
@@ -252,3 +253,37 @@ async def test_metrics_and_status_show_what_there_is_to_do(world: Scaling) -> No
     assert world.cluster.find("TaskQueue", "emails")["status"]["backlog"] == 9
     world.scaler.forget(KEY)
     assert REGISTRY.get_sample_value("taskqueue_backlog", labels) is None
+
+
+async def test_steps_down_come_as_often_as_is_said(world: Scaling) -> None:
+    down = {"stabilization": "0s", "maxStep": 1, "period": "3s"}
+    await world.reconcile(spec=spec({"scaleDown": down, "idleBeforeZero": "0s"}))
+    names = [f"t{n}" for n in range(16)]
+    world.come(*names)
+    await asyncio.sleep(0.1)
+    assert world.pods == 4
+    world.finish(*names)
+    await rounds(2)
+    seen = []
+    for _ in range(6):
+        seen.append(world.pods)
+        await rounds(1)
+    assert seen == sorted(seen, reverse=True)
+    # With a look every 5 s; that the queue is empty indeed is asked before each step.
+    assert (max(seen), min(seen)) == (3, 0)
+
+
+async def test_an_event_tells_why_there_are_as_many_as_it_says(world: Scaling) -> None:
+    await world.reconcile(spec=spec())
+    world.scaler.applied(KEY, 0)
+    world.come("a", "b", "c")
+    await asyncio.sleep(0.1)
+    world.cluster.events.clear()
+    # As when the next decision comes before the Deployment was given what the last one said.
+    await asyncio.sleep(TOLD_SECONDS)
+    queue = world.scaler._queues[KEY]
+    queue.reasons = {2: Decision(2, "BacklogShrank", "why two")}
+    world.scaler.applied(KEY, 2)
+    await settle()
+    (event,) = [one for one in world.cluster.events if one[1] == "Scaled"]
+    assert event[2] == "from 3 to 2 workers: BacklogShrank: why two"
