@@ -23,6 +23,8 @@ type Ends struct {
 	stream io.ReadCloser
 	seen   map[int]End
 	last   time.Time
+	// One is sent for each that is seen, for who waits for it.
+	one chan struct{}
 }
 
 type event struct {
@@ -66,7 +68,7 @@ func watchEnds(ctx context.Context, server Server, load Load) (*Ends, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Ends{prefix: load.Prefix, stream: stream, seen: map[int]End{}}, nil
+	return &Ends{prefix: load.Prefix, stream: stream, seen: map[int]End{}, one: make(chan struct{}, load.Count)}, nil
 }
 
 // Await reads events until `count` objects of the load have finished.
@@ -90,6 +92,17 @@ func (e *Ends) Await(count int) error {
 		started, _ := strconv.ParseFloat(string(got.Object.Status.Result), 64)
 		e.seen[i] = End{at: now, started: started}
 		e.last = now
+		e.one <- struct{}{}
 	}
 	return nil
+}
+
+// AwaitOne returns when one more has finished.
+func (e *Ends) AwaitOne(ctx context.Context) error {
+	select {
+	case <-e.one:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }

@@ -29,12 +29,14 @@ func main() {
 	patches := flag.Int("patches", 0, "how often it is sent, with STEP for the number")
 	rate := flag.Float64("rate", 0, "creates per second; 0: as fast as it goes")
 	selector := flag.String("await", "", "field selector of finished objects; empty: none are awaited")
+	alone := flag.Bool("alone", false, "create the next only when the last has finished")
 	timeout := flag.Duration("timeout", 10*time.Minute, "when to give up")
 	flag.Parse()
 
 	load := Load{
 		Path: *path, Body: *body, Prefix: *prefix, Count: *count, Concurrency: *concurrency,
 		Patch: *patch, Patches: *patches, Rate: *rate, Selector: *selector,
+		Alone: *alone,
 	}
 	result, err := run(server, load, *timeout)
 	if err != nil {

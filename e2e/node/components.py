@@ -98,6 +98,11 @@ def _api_server(layout: Layout) -> Component:
         "--authorization-mode=Node,RBAC",
         "--enable-admission-plugins=NodeRestriction",
         "--allow-privileged=true",
+        # It tells whose requests each Task costs. Two files at most, since scenarios make many.
+        f"--audit-policy-file={paths.CONFIG}/audit.yaml",
+        f"--audit-log-path={paths.AUDIT_LOG}",
+        "--audit-log-maxsize=100",
+        "--audit-log-maxbackup=1",
     ]
     url = f"https://127.0.0.1:{API_PORT}/readyz"
     return Component("kube-apiserver", argv, lambda: _answers(url, pki / "ca.crt"))

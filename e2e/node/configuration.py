@@ -153,6 +153,17 @@ def kube_proxy_configuration(node_name: str) -> dict[str, Any]:
     }
 
 
+def audit_policy() -> dict[str, Any]:
+    """Return what the API server writes down of requests: who did what to Tasks, and no content."""
+    tasks = {"group": "taskqueue.dev", "resources": ["tasks", "tasks/status"]}
+    return {
+        "apiVersion": "audit.k8s.io/v1",
+        "kind": "Policy",
+        "omitStages": ["RequestReceived", "ResponseStarted"],
+        "rules": [{"level": "Metadata", "resources": [tasks]}, {"level": "None"}],
+    }
+
+
 def kubeconfig(server: str, user: str, pki: Path) -> dict[str, Any]:
     """Return a kubeconfig that holds its certificates itself, so that it can be copied."""
     name = "taskqueue-node"
@@ -184,6 +195,7 @@ def write_configuration(layout: Layout, node_name: str) -> None:
     documents = {
         "cni/10-taskqueue.conflist": cni_conflist(),
         "kubelet.yaml": kubelet_configuration(layout),
+        "audit.yaml": audit_policy(),
         "kube-proxy.yaml": kube_proxy_configuration(node_name),
     }
     for user in ("admin", "controller-manager", "scheduler", "kubelet", "kube-proxy"):

@@ -20,6 +20,7 @@ LOCK = Path("/run/taskqueue-node.lock")
 PKI = STATE / "pki"
 CONFIG = STATE / "config"
 LOGS = STATE / "logs"
+AUDIT_LOG = LOGS / "audit.log"
 PIDS = STATE / "pids"
 OWNER = STATE / "checkout"
 PREPARED = STATE / "prepared"
