@@ -68,7 +68,7 @@ class LoadClient:
         patch: Mapping[str, Any] | None = None,
         patches: int = 0,
         rate: float = 0.0,
-        await_phase: str = "",
+        awaited: str = "",
         alone: bool = False,
     ) -> Measured:
         """Create `count` objects and return what was measured.
@@ -76,7 +76,7 @@ class LoadClient:
         path: of the collection. body: the object, without a name; names begin with `prefix`.
         patch: merge patch of the status, sent `patches` times after each create, with
             the string STEP replaced by the number 2, 3 and so on.
-        rate: creates per second, 0: no limit. await_phase: wait until each has this status.phase.
+        rate: creates per second, 0: no limit. awaited: selector of the finished, to wait for.
         alone: create each only when the one before has finished. Raises NodeError.
         """
         metadata = {**body.get("metadata", {}), "name": "NAME"}
@@ -90,7 +90,7 @@ class LoadClient:
             "patch": json.dumps(patch or {}),
             "patches": patches,
             "rate": rate,
-            "await": f"status.phase={await_phase}" if await_phase else "",
+            "await": awaited,
             "alone": str(alone).lower(),
         }
         with tempfile.TemporaryDirectory() as folder:

@@ -104,10 +104,10 @@ class Stage:
         self.kubectl.run("delete", "--raw", f"{path}?propagationPolicy=Background")
 
 
-def queue_with(name: str, slots: int, **spec: Any) -> Object:
-    """Return a TaskQueue whose one worker runs the benchmarks' handlers."""
-    workers = {
-        "replicas": 1,
+def queue_with(name: str, slots: int, *, scaled: bool = False, **spec: Any) -> Object:
+    """Return a TaskQueue whose one worker runs the benchmarks' handlers; scaled: none at first."""
+    workers: dict[str, Any] = {
+        **({"scaling": {}} if scaled else {"replicas": 1}),
         "concurrency": slots,
         "handlers": {"python": {"module": "bench_handlers"}},
         "template": {

@@ -10,6 +10,7 @@ from e2e.audit import Requests, requests_for_tasks
 
 QUEUE = "bench"
 COUNT = 3000
+SUCCEEDED = "status.phase=Succeeded"
 _COUNTED = 300
 _WARM = 100
 _ALONE = 200
@@ -64,7 +65,7 @@ def measure_latency(stage: Stage, readings: Readings, highest: float) -> None:
         task_body(QUEUE, "stamp"),
         "alone-",
         _ALONE,
-        await_phase="Succeeded",
+        awaited=SUCCEEDED,
         alone=True,
     )
     _add_latency(readings, "latency_alone", alone)
@@ -95,7 +96,7 @@ def _run(
         task_body(QUEUE, "stamp", {"hello": "world"}),
         prefix,
         count,
-        await_phase="Succeeded",
+        awaited=SUCCEEDED,
         rate=rate,
         concurrency=concurrency,
         alone=alone,

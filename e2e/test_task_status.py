@@ -158,7 +158,7 @@ QUEUE = taskqueue("good")
         pytest.param(
             [RUNNING],
             {**FAILED, "conditions": WELL},
-            "condition Succeeded must be 'False' when phase is 'Failed' or 'Cancelled'",
+            "condition Succeeded must be 'True' when phase is 'Succeeded', and only then",
             id="failed, and the condition says well",
         ),
         pytest.param(
