@@ -8,7 +8,7 @@ import kopf
 
 from taskqueue_api.names import GROUP, TASKQUEUES, VERSION
 from taskqueue_operator.domain.dispatching import QueueKey, key_of
-from taskqueue_operator.domain.lean import without_managed_fields
+from taskqueue_operator.domain.lean import lean_taskqueue
 from taskqueue_operator.services.taskqueues import TaskQueues
 from taskqueue_operator.services.teardown import DrainingError, NotYetError, Teardown
 
@@ -31,7 +31,7 @@ def register(registry: kopf.OperatorRegistry, queues: TaskQueues, teardown: Tear
 
     @kopf.on.event(*resource, registry=registry)
     async def observe(event: kopf.RawEvent, **_: Any) -> None:
-        body = without_managed_fields(event["object"])
+        body = lean_taskqueue(event["object"])
         if event["type"] == "DELETED":
             queues.gone(body)
         else:

@@ -185,6 +185,9 @@ class StatusBoard:
     async def _write_one(self) -> None:
         now = asyncio.get_running_loop().time()
         rows = [(key, self._rows[key]) for key in self._touched]
+        for _, row in rows:
+            if row.wanted == row.stored:
+                row.wanted = row.stored  # two of the same are one too many
         self._touched = {key for key, row in rows if row.wanted != row.stored}
         due = [
             (row.written, key)

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
-from functools import partial
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -124,9 +123,7 @@ class Workers:
                 )
             access = build_access(owner, spec.workers.payload_sources)
             await self._children.apply(owner, [*access, build_disruption_budget(owner)])
-            self._builds[key] = partial(
-                build_deployment, owner, spec, self._defaults, secret_version
-            )
+            self._builds[key] = self._keep_build(owner, spec, secret_version)
             if self._scaler.replicas(key) is None:
                 self._scaler.start(key, await self._count_replicas(owner))
             await self.scale(owner)
@@ -150,6 +147,18 @@ class Workers:
         finding = resting or decide_workers_ready(desired, least, deployment, pods, self._now())
         self._scaler.found(key, counts.ready, find_fault(finding))
         return finding
+
+    def _keep_build(
+        self, owner: Owner, spec: TaskQueueSpec, secret_version: str
+    ) -> Callable[[int], dict[str, Any]]:
+        """Return what makes the Deployment; of the spec it keeps the text, a tenth of the model."""
+        text = spec.model_dump_json(by_alias=True, exclude_unset=True)
+
+        def build(replicas: int) -> dict[str, Any]:
+            again = TaskQueueSpec.model_validate_json(text)
+            return build_deployment(owner, again, self._defaults, secret_version, replicas)
+
+        return build
 
     async def scale(self, owner: Owner) -> None:
         """Give the Deployment the number of pods that is wanted now. Raises ClusterError.

@@ -1,9 +1,10 @@
 """What is kept of the cluster's objects is what somebody asks for."""
 
 import copy
+import json
 from typing import Any
 
-from taskqueue_operator.domain.lean import lean_deployment, without_managed_fields, without_status
+from taskqueue_operator.domain.lean import lean_deployment, lean_taskqueue, shared, without_status
 from tests.operator.builders import build_taskqueue
 
 DEPLOYMENT: dict[str, Any] = {
@@ -32,13 +33,23 @@ DEPLOYMENT: dict[str, Any] = {
 }
 
 
-def test_managed_fields_go_and_nothing_else() -> None:
-    body = build_taskqueue(metadata={"managedFields": [{"manager": "kubectl"}], "labels": {}})
+def test_of_a_taskqueues_metadata_stays_what_is_read_and_all_of_the_rest() -> None:
+    gone = {"managedFields": [{"manager": "kubectl"}], "annotations": {"a": "b"}}
+    stays = {"uid": "u", "generation": 2, "deletionTimestamp": "2026-01-02T12:00:00Z"}
+    body = build_taskqueue(metadata={**gone, **stays}, status={"backlog": 1, "conditions": []})
     before = copy.deepcopy(body)
-    kept = without_managed_fields(body)
+    kept = lean_taskqueue(body)
     assert body == before
-    assert body["metadata"].keys() - kept["metadata"].keys() == {"managedFields"}
+    assert kept["metadata"] == {"name": "emails", "namespace": "shop", **stays}
     assert {**kept, "metadata": body["metadata"]} == body
+
+
+def test_strings_of_many_objects_are_kept_once() -> None:
+    text = '{"kind": "TaskQueue", "list": [{"reason": "not so short a sentence"}], "n": [1, null]}'
+    first, second = shared(json.loads(text)), shared(json.loads(text))
+    assert first == second == json.loads(text)
+    assert first["list"][0]["reason"] is second["list"][0]["reason"]
+    assert [id(name) for name in first] == [id(name) for name in second]
 
 
 def test_the_status_goes_and_nothing_else() -> None:
