@@ -48,6 +48,7 @@ NEW_STATUS: dict[str, Any] = {
 }
 """The status of a new Task; but for `run`, also of one that is started all over."""
 
+RERUN_RULE = Rule("self >= oldSelf", "rerun must not go down: it counts what was asked for")
 _CANCELLED = "(has({0}.cancel) && {0}.cancel)"
 
 
@@ -166,9 +167,7 @@ class TaskSpec(Model):
         Field(
             ge=0,
             le=RERUN_MAX,
-            json_schema_extra=rules(
-                Rule("self >= oldSelf", "rerun must not go down: it counts what was asked for")
-            ),
+            json_schema_extra=rules(RERUN_RULE),
         ),
     ] = Field(
         default=0,

@@ -2,6 +2,8 @@
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from taskqueue_operator.gauges import Gauges
+
 LEADER = Gauge(
     "taskqueue_leader",
     "1 while this operator leads: it holds the Lease, and has renewed it in time.",
@@ -31,17 +33,17 @@ BROKER_CONNECTED = Gauge(
     "1 while the operator is connected to a broker and vhost.",
     ["host", "vhost"],
 )
-TASKS = Gauge(
+TASKS = Gauges(
     "taskqueue_tasks",
     "Tasks that exist, by phase.",
     ["namespace", "queue", "phase"],
 )
-DEAD_LETTERS = Gauge(
+DEAD_LETTERS = Gauges(
     "taskqueue_dead_letters",
     "Messages in the dead-letter queue, as last counted.",
     ["namespace", "queue"],
 )
-TASKS_HELD = Gauge(
+TASKS_HELD = Gauges(
     "taskqueue_tasks_held",
     "Tasks that wait for their queue to open.",
     ["namespace", "queue"],
@@ -57,22 +59,22 @@ STATUS_WRITES = Counter(
     ["kind", "result"],
 )
 _SCALING_LABELS = ["namespace", "queue"]
-WORKERS_DESIRED = Gauge(
+WORKERS_DESIRED = Gauges(
     "taskqueue_workers_desired", "Worker pods that are wanted.", _SCALING_LABELS
 )
-WORKERS_READY = Gauge("taskqueue_workers_ready", "Worker pods that consume.", _SCALING_LABELS)
-SLOTS = Gauge("taskqueue_slots", "Slots of the worker pods that consume.", _SCALING_LABELS)
-SLOTS_BUSY = Gauge(
+WORKERS_READY = Gauges("taskqueue_workers_ready", "Worker pods that consume.", _SCALING_LABELS)
+SLOTS = Gauges("taskqueue_slots", "Slots of the worker pods that consume.", _SCALING_LABELS)
+SLOTS_BUSY = Gauges(
     "taskqueue_slots_busy",
     "Slots that run a Task, or hold a message; by taskqueue_slots: the utilisation.",
     _SCALING_LABELS,
 )
-BACKLOG = Gauge(
+BACKLOG = Gauges(
     "taskqueue_backlog",
     "Tasks that are due, or messages in the work queue, waiting or at work: whichever are more.",
     _SCALING_LABELS,
 )
-OLDEST_WAITING = Gauge(
+OLDEST_WAITING = Gauges(
     "taskqueue_oldest_waiting_seconds",
     "How long the Task has been due that has waited longest.",
     _SCALING_LABELS,

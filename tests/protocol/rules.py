@@ -32,7 +32,9 @@ def status_fault(old: Mapping[str, Any], new: Mapping[str, Any]) -> str | None:
         TaskStatus.model_validate(new)
     except ValidationError as error:
         return str(error)
-    return _fault(_read(status_rules.STATES + status_rules.CHANGES), old, new)
+    # Of each of the two the API server tells the first that is broken.
+    faults = [_fault(_read(part), old, new) for part in (status_rules.STATES, status_rules.CHANGES)]
+    return "; ".join(fault for fault in faults if fault) or None
 
 
 def task_fault(old: Mapping[str, Any], new: Mapping[str, Any]) -> str | None:
@@ -40,6 +42,7 @@ def task_fault(old: Mapping[str, Any], new: Mapping[str, Any]) -> str | None:
     return (
         status_fault(old["status"], new["status"])
         or _fault(_listed(TaskSpec), old["spec"], new["spec"])
+        or _fault(_read((task.RERUN_RULE,)), old["spec"]["rerun"], new["spec"]["rerun"])
         or _fault(_read(task.WHOLE), old, new)
     )
 
@@ -49,7 +52,7 @@ def creation_fault(new: Mapping[str, Any]) -> str | None:
     return _fault(_read(task.WHOLE), {}, new)
 
 
-def _fault(rules: Rules, old: Mapping[str, Any], new: Mapping[str, Any]) -> str | None:
+def _fault(rules: Rules, old: Any, new: Any) -> str | None:
     return next((message for code, message in rules if not _holds(code, old, new)), None)
 
 
@@ -88,8 +91,9 @@ def _listed(model: type[Model]) -> Rules:
     return tuple((_compiled(rule["rule"]), rule["message"]) for rule in rules)
 
 
-def _holds(code: CodeType, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
-    shown = [f"{each['type']}={each['status']}" for each in new.get("conditions", [])]
+def _holds(code: CodeType, old: Any, new: Any) -> bool:
+    conditions = new.get("conditions", []) if isinstance(new, Mapping) else []
+    shown = [f"{each['type']}={each['status']}" for each in conditions]
     names = {"self": new, "oldSelf": old, "shown": shown}
     try:
         # The text is our own, from the models.

@@ -76,7 +76,7 @@ class Counts:
         if key in self._queues:
             self._queues.discard(key)
             for phase in TaskCounts.model_fields:
-                metrics.TASKS.remove(*key, phase)
+                metrics.TASKS.remove((*key, phase))
             for reason in REASONS:
                 metrics.TASKS_DELETED.remove(*key, reason)
 
@@ -120,7 +120,7 @@ class Counts:
             counts = tally.of(key.name)
             self._board.counts(key, counts)
             for phase, number in counts.model_dump().items():
-                metrics.TASKS.labels(*key, phase).set(number)
+                metrics.TASKS.set((*key, phase), number)
         try:
             self._on_listed(namespace, tally)
         except Exception:

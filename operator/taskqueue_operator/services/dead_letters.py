@@ -69,7 +69,7 @@ class DeadLetters:
     def queue_gone(self, key: QueueKey) -> None:
         """Count no longer for this TaskQueue."""
         if self._entries.pop(key, None) is not None:
-            metrics.DEAD_LETTERS.remove(*key)
+            metrics.DEAD_LETTERS.remove(key)
 
     async def run(self) -> None:
         """Count, for ever."""
@@ -94,7 +94,7 @@ class DeadLetters:
         entry.count = entry.count.read(number)
         if entry.count.number is not None:
             self._board.dead_letters(key, entry.count.number)
-            metrics.DEAD_LETTERS.labels(*key).set(entry.count.number)
+            metrics.DEAD_LETTERS.set(key, entry.count.number)
         now = asyncio.get_running_loop().time()
         if entry.count.is_news(now):
             # Before the Event is posted: a reading may come meanwhile.

@@ -324,7 +324,7 @@ class Dispatcher:
             lane.runner.cancel()
         if lane.publisher:
             lane.publisher.close()
-        metrics.TASKS_HELD.remove(*lane.key)
+        metrics.TASKS_HELD.remove(lane.key)
 
     def _trouble(self, lane: Lane, reason: str, message: str) -> None:
         """Close a queue's gate, and have the queue looked at."""

@@ -100,7 +100,7 @@ class Publishing:
         while True:
             await lane.wake.wait()
             lane.wake.clear()
-            metrics.TASKS_HELD.labels(*lane.key).set(len(lane.waiting))
+            metrics.TASKS_HELD.set(lane.key, len(lane.waiting))
             while self._may_publish(lane):
                 try:
                     publisher = await self._publisher(lane)
@@ -110,7 +110,7 @@ class Publishing:
                 self._publish_some(lane, publisher)
                 # Let confirms and events in between batches.
                 await asyncio.sleep(0)
-            metrics.TASKS_HELD.labels(*lane.key).set(len(lane.waiting))
+            metrics.TASKS_HELD.set(lane.key, len(lane.waiting))
 
     def _may_publish(self, lane: Lane) -> bool:
         return (

@@ -52,7 +52,7 @@ class ScalingReports:
         """Forget a TaskQueue."""
         if self._shown.pop(key, None) is not None:
             for gauge in metrics.SCALING_GAUGES:
-                gauge.remove(*key)
+                gauge.remove(key)
             metrics.SCALING_DECISIONS.remove_by_labels({"namespace": key[0], "queue": key[1]})
 
     def decided(self, key: QueueKey, generation: int, decision: Decision, trouble: str) -> None:
@@ -90,7 +90,7 @@ class ScalingReports:
             (workers.desired, workers.ready, slots, busy, backlog, demand.oldest),
             strict=True,
         ):
-            gauge.labels(*key).set(value)
+            gauge.set(key, value)
         self._board.backlog(key, backlog, busy)
 
     async def scaled(
