@@ -17,6 +17,7 @@ from taskqueue_operator.cluster.client import ClusterClient
 from taskqueue_operator.domain.leadership import Identity
 from taskqueue_operator.errors import OperatorError
 from taskqueue_operator.handlers import settings as kopf_settings
+from taskqueue_operator.handlers import shards
 from taskqueue_operator.handlers import taskqueues as taskqueue_handlers
 from taskqueue_operator.handlers import tasks as task_handlers
 from taskqueue_operator.services.definitions import Definitions
@@ -87,7 +88,7 @@ async def run(settings: Settings) -> None:
 def _build_lease(cluster: ClusterClient, settings: Settings) -> Lease:
     pod = f"{settings.pod_name}_{settings.pod_uid}" if settings.pod_uid else ""
     me = Identity(pod, uuid.uuid4().hex[:8])
-    lease = Lease(cluster, LeaseName(settings.lease_namespace, settings.lease_name), me)
+    lease = Lease(cluster, LeaseName(settings.lease_namespace, settings.lease), me)
     metrics.LEADER.set_function(lambda: float(lease.leads()))
     return lease
 
@@ -130,23 +131,28 @@ async def _run(settings: Settings, process: Process, services: Services) -> None
     try:
         await definitions.wait(stop)
         watching.set()
-        logger.info(
-            "the operator watches %s", ", ".join(settings.watch_namespaces) or "all namespaces"
-        )
-        await kopf.operator(
-            registry=_register(process, services, loops),
-            settings=kopf_settings.build(),
-            standalone=True,
-            clusterwide=not settings.watch_namespaces,
-            namespaces=settings.watch_namespaces,
-            stop_flag=stop,
-            ready_flag=ready,
-        )
+        where = ", ".join(settings.watch_namespaces) or "all namespaces"
+        logger.info("the operator watches %s%s", where, _describe_part(settings))
+        with shards.only(settings.shard):
+            await kopf.operator(
+                registry=_register(process, services, loops),
+                settings=kopf_settings.build(),
+                standalone=True,
+                clusterwide=not settings.watch_namespaces,
+                namespaces=settings.watch_namespaces,
+                stop_flag=stop,
+                ready_flag=ready,
+            )
     finally:
         signals.cancel()
     dead = [task.get_name() for task in loops if not task.cancelled() and task.exception()]
     if dead:
         raise OperatorError(f"the {dead[0]} died")
+
+
+def _describe_part(settings: Settings) -> str:
+    """Return which part of the TaskQueues is served, for the log."""
+    return "" if settings.shard.is_whole else f", and serves shard {settings.shard}"
 
 
 def _start_loops(

@@ -90,7 +90,7 @@ async def build(settings: Settings, cluster: ClusterClient, lease: Lease) -> Ser
     )
     board = StatusBoard(cluster)
     counts, cleanup = _build_counts(
-        cluster, board, dispatcher, now, lambda key: queues.history_of(key)
+        cluster, board, dispatcher, now, lambda key: queues.history_of(key), settings.shard.serves
     )
     backlogs = Backlogs(brokers, lambda: scaler.keys(), lambda: scaler.look())
     dead_letters = DeadLetters(cluster, brokers, board, backlogs.reading)
@@ -125,7 +125,7 @@ async def build(settings: Settings, cluster: ClusterClient, lease: Lease) -> Ser
     )
     requests.serve(queues.reconcile)
     teardown = Teardown(cluster, brokers, credentials, limits, dispatcher, board, now)
-    reruns = Reruns(cluster, settings.watch_namespaces, rng)
+    reruns = Reruns(cluster, settings.watch_namespaces, rng, settings.shard.serves)
     missed = MissedDeletions(cluster, settings.watch_namespaces, queues)
     hints, cancels = Hints(brokers.link_of), Cancels(cluster, now)
     watching = (dispatcher, hints, cancels, board, counts, dead_letters, cleanup)
@@ -140,6 +140,7 @@ def _build_counts(
     dispatcher: Dispatcher,
     now: Callable[[], datetime],
     history_of: Callable[[QueueKey], HistorySpec | None],
+    serves: Callable[[QueueKey], bool],
 ) -> tuple[Counts, Cleanup]:
     """Return the counts of Tasks, and what deletes finished ones from the same lists."""
     cleanup = Cleanup(
@@ -148,7 +149,7 @@ def _build_counts(
         look_again=lambda namespace, moment: counts.look_again(namespace, moment),
         now=now,
     )
-    counts = Counts(cluster, board, dispatcher.forget_except, now, cleanup.listed)
+    counts = Counts(cluster, board, dispatcher.forget_except, now, cleanup.listed, serves)
     return counts, cleanup
 
 

@@ -1,6 +1,6 @@
 """Counts of Tasks, from the rows that `kubectl get` would print."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,10 +15,12 @@ from taskqueue_operator.domain.history import FinishedTask
 class Tally:
     """Tasks of one namespace: their number by queue and phase, and their names.
 
+    serves: whose Tasks are taken, by the name of the queue.
     finished: by queue, what the end of its Tasks is.
     version: `resourceVersion` of the list, the same on all its pages.
     """
 
+    serves: Callable[[str], bool] = lambda _: True
     counts: dict[str, dict[str, int]] = field(default_factory=dict)
     names: set[str] = field(default_factory=set)
     finished: dict[str, list[FinishedTask]] = field(default_factory=dict)
@@ -33,6 +35,8 @@ class Tally:
         self.version = self.version or (table.get("metadata") or {}).get("resourceVersion", "")
         for row in table.get("rows") or ():
             cells = row["cells"]
+            if not self.serves(cells[queue]):
+                continue
             self.names.add(cells[name])
             by_phase = self.counts.setdefault(cells[queue], {})
             by_phase[cells[status]] = by_phase.get(cells[status], 0) + 1

@@ -12,6 +12,7 @@ from taskqueue_operator.cluster.client import ClusterClient
 from taskqueue_operator.domain.counting import Tally
 from taskqueue_operator.domain.dispatching import QueueKey
 from taskqueue_operator.domain.history import REASONS
+from taskqueue_operator.domain.sharding import WHOLE
 from taskqueue_operator.errors import ClusterError
 from taskqueue_operator.services.status import StatusBoard
 
@@ -37,6 +38,7 @@ class Counts:
     prune: called with a namespace, the names of its Tasks, and a moment before the list; what is
         older and not listed no longer exists.
     on_listed: called with a namespace and what its complete list says.
+    serves: whether a TaskQueue is this operator's. Tasks of others are not in what a list says.
     """
 
     def __init__(
@@ -46,12 +48,14 @@ class Counts:
         prune: Callable[[str, set[str], datetime], None],
         now: Callable[[], datetime],
         on_listed: Callable[[str, Tally], None],
+        serves: Callable[[QueueKey], bool] = WHOLE.serves,
     ) -> None:
         self._cluster = cluster
         self._board = board
         self._prune = prune
         self._now = now
         self._on_listed = on_listed
+        self._serves = serves
         self._dirty: set[str] = set()
         self._planned: dict[str, datetime] = {}
         self._resting: dict[str, float] = {}
@@ -112,7 +116,7 @@ class Counts:
         # What is younger may be missing from the list and yet exist.
         before = self._now() - timedelta(minutes=1)
         self._planned.pop(namespace, None)
-        tally = Tally()
+        tally = Tally(lambda queue: self._serves(QueueKey(namespace, queue)))
         async for page in self._cluster.task_tables(API_VERSION, namespace):
             tally.add_page(page)
         self._prune(namespace, tally.names, before)

@@ -7,7 +7,7 @@ that were ever to be run again. From the start of a run they are in the other wa
 import asyncio
 import logging
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,9 @@ from taskqueue_api.messages import TaskUid
 from taskqueue_api.names import API_VERSION
 from taskqueue_operator import metrics
 from taskqueue_operator.cluster.client import ClusterClient
+from taskqueue_operator.domain.dispatching import QueueKey
 from taskqueue_operator.domain.rerunning import SELECTOR, Rerun, decide_rerun
+from taskqueue_operator.domain.sharding import WHOLE
 from taskqueue_operator.domain.task_status import patch_rerun
 from taskqueue_operator.errors import ClusterError, NotFoundError
 
@@ -38,14 +40,23 @@ class _Wish:
 
 
 class Reruns:
-    """Starts Tasks all over. namespaces: those that are watched; empty: all."""
+    """Starts Tasks all over.
+
+    namespaces: those that are watched; empty: all.
+    serves: whether a TaskQueue is this operator's, and so are its Tasks.
+    """
 
     def __init__(
-        self, cluster: ClusterClient, namespaces: Sequence[str], rng: random.Random
+        self,
+        cluster: ClusterClient,
+        namespaces: Sequence[str],
+        rng: random.Random,
+        serves: Callable[[QueueKey], bool] = WHOLE.serves,
     ) -> None:
         self._cluster = cluster
         self._namespaces: Sequence[str | None] = namespaces or (None,)
         self._rng = rng
+        self._serves = serves
         self._wishes: dict[TaskUid, _Wish] = {}
         self._wake = asyncio.Event()
 
@@ -99,7 +110,7 @@ class Reruns:
         rerun = decide_rerun(body)
         if rerun is None:
             self._wishes.pop(TaskUid(body["metadata"]["uid"]), None)
-        else:
+        elif self._serves(rerun.queue):
             self._wish(_Wish(rerun))
 
     def _wish(self, wish: _Wish) -> None:

@@ -35,6 +35,15 @@ def test_pages_add_up_by_queue_and_phase() -> None:
     assert tally.names == {"a", "b", "c", "d", "e", "f"}
 
 
+def test_tasks_of_others_are_passed_over() -> None:
+    tally = Tally(lambda queue: queue == "emails")
+    columns = (*COLUMNS, "Finished", "TTL")
+    tally.add_page(page(("a", "emails", "Pending"), ("b", "other", "Failed"), columns=columns))
+    assert tally.counts == {"emails": {"Pending": 1}}
+    assert tally.names == {"a"}
+    assert tally.finished == {}
+
+
 @pytest.mark.parametrize("rows", [None, []], ids=["no rows", "empty rows"])
 def test_an_empty_page_counts_nothing(rows: list[Any] | None) -> None:
     tally = Tally()

@@ -88,6 +88,24 @@ async def test_counts_reach_status_and_metrics(world: World) -> None:
     assert (metric("pending"), metric("running")) == (1, 0)
 
 
+async def test_a_list_says_nothing_of_the_tasks_of_other_operators(world: World) -> None:
+    # Nor does it then delete them.
+    world.cluster.pages.append(table(("theirs", "letters", "Failed")))
+    counts = Counts(
+        world.cluster,
+        world.board,
+        world.prune,
+        lambda: NOW,
+        world.on_list,
+        lambda queue: queue == KEY,
+    )
+    counts.changed("shop")
+    counting = asyncio.create_task(counts.run())
+    await asyncio.sleep(1)
+    counting.cancel()
+    assert world.listed == [("shop", {"a", "b", "c"})]
+
+
 async def test_where_nothing_happens_is_counted_once_a_minute(world: World) -> None:
     # The deletion of a finished Task gives no event.
     world.counts.queue_seen(KEY)

@@ -78,6 +78,15 @@ async def test_one_that_was_asked_for_before_begins_too(world: World) -> None:
     assert (world.status("a")["run"], world.status("b")["run"]) == (1, 2)
 
 
+async def test_those_of_other_operators_are_left_alone(world: World) -> None:
+    world.reruns = Reruns(world.cluster, (), build_rng(), lambda _: False)
+    world.cluster.lists = [{"metadata": {"resourceVersion": "5"}, "items": [world.ask("a")]}]
+    await world.start()
+    world.tell(world.ask("b"))
+    await asyncio.sleep(60)
+    assert world.cluster.count("patch") == 0
+
+
 async def test_nothing_is_asked_of_the_api_server_before_there_is_something_to_watch(
     world: World,
 ) -> None:
