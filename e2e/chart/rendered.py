@@ -18,6 +18,7 @@ OPTIONS = [
     pytest.param(["watchNamespaces={shop,mail}"], id="watchNamespaces"),
     pytest.param(["watchNamespaces={shop}", "rabbitmq.enabled=true"], id="both"),
     pytest.param(["replicas=3"], id="replicas"),
+    pytest.param(["shard=2/3"], id="shard"),
     pytest.param(
         ["broker.secretRef.name=bunny", "broker.secretRef.namespace=rabbits"], id="broker"
     ),

@@ -284,6 +284,9 @@ def test_crds_can_be_left_out(render: Render) -> None:
         pytest.param("watchNamespaces={Shop}", "at '/watchNamespaces/0'", id="no namespace"),
         pytest.param("watchNamespaces={shop,shop}", "are equal", id="namespace twice"),
         pytest.param("broker.secretRef.namespace=a", "at '/broker/secretRef/name'", id="no name"),
+        pytest.param("shard=0/3", "at '/shard'", id="shards count from 1"),
+        pytest.param("shard=2", "at '/shard'", id="shard of how many"),
+        pytest.param("shard=1/100", "at '/shard'", id="too many shards"),
     ],
 )
 def test_wrong_values_are_refused(render: Render, setting: str, message: str) -> None:

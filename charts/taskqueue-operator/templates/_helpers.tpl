@@ -9,6 +9,17 @@
 {{- end -}}
 {{- end -}}
 
+{{/* The part of the TaskQueues that is served, `i/n`. The schema cannot compare the two. */}}
+{{- define "taskqueue.shard" -}}
+{{- with .Values.shard -}}
+{{- $parts := splitList "/" . -}}
+{{- if gt (index $parts 0 | int) (index $parts 1 | int) -}}
+{{- fail (printf "shard must be i/n with i from 1 to n, such as 2/4 for the second of four shards, not '%s'" .) -}}
+{{- end -}}
+{{- . -}}
+{{- end -}}
+{{- end -}}
+
 {{/* Labels that select the operator's pod. They can never change. */}}
 {{- define "taskqueue.selectorLabels" -}}
 app.kubernetes.io/name: taskqueue-operator
