@@ -103,11 +103,15 @@ def image_builds() -> dict[str, str]:
 
 
 def install_chart(
-    helm: Helm, operator_build: str, *more: str, namespace: str = SYSTEM_NAMESPACE
+    helm: Helm,
+    operator_build: str,
+    *more: str,
+    namespace: str = SYSTEM_NAMESPACE,
+    release: str = RELEASE,
 ) -> None:
     """Install or upgrade the chart, with a RabbitMQ and the images of this checkout.
 
-    more: other settings, as `--set` takes them. namespace: of the release.
+    more: other settings, as `--set` takes them. namespace, release: where, and of which name.
     """
     values = {
         "image.registry": "localhost",
@@ -121,7 +125,7 @@ def install_chart(
     target = ("--namespace", namespace, "--create-namespace")
     # Definitions that somebody applied with kubectl are taken over.
     ownership = ("--take-ownership", "--force-conflicts")
-    helm.run("upgrade", "--install", RELEASE, CHART, *target, *ownership, *settings)
+    helm.run("upgrade", "--install", release, CHART, *target, *ownership, *settings)
 
 
 def apply_examples(kubectl: Kubectl, documents: Sequence[Mapping[str, Any]]) -> None:

@@ -6,11 +6,10 @@ serves all namespaces has to be off.
 
 from collections.abc import Sequence
 
-from e2e.demo import RELEASE, image_builds, install_chart
+from e2e.demo import image_builds, install_chart
 from e2e.kubectl import Helm
 from e2e.manifests import secret
 from e2e.space import Space
-from e2e.system import OPERATOR
 
 _BROKER = "default-broker"
 _DELETE_SECONDS = 60
@@ -19,11 +18,16 @@ _ROLLOUT_SECONDS = 120
 
 def set_up(space: Space) -> None:
     """Install a release in a namespace that is there, and wait until it leads."""
+    space.system.rabbit.add_vhost(space.system.rabbit.vhost)
+    name_broker(space)
+    serve(space, space.name)
+
+
+def name_broker(space: Space) -> None:
+    """Put the Secret there that names the default broker of a release."""
     admin = space.system.rabbit
-    admin.add_vhost(admin.vhost)
     fields = {"host": admin.host, "username": admin.username, "password": admin.password}
     space.apply(secret(_BROKER, fields))
-    serve(space, space.name)
 
 
 def serve(space: Space, *namespaces: str, settings: Sequence[str] = ()) -> None:
@@ -40,14 +44,31 @@ def serve(space: Space, *namespaces: str, settings: Sequence[str] = ()) -> None:
         f"watchNamespaces={{{','.join(namespaces)}}}",
         *settings,
         namespace=space.name,
+        release=_release(space),
     )
-    space.kubectl.wait_rollout(f"deployment/{OPERATOR}", timeout_seconds=_ROLLOUT_SECONDS)
+    deployment = f"deployment/{space.system.operator}"
+    space.kubectl.wait_rollout(deployment, timeout_seconds=_ROLLOUT_SECONDS)
     space.system.wait_operator()
+
+
+def _release(space: Space) -> str:
+    """Return the name of the release whose Deployment the system names."""
+    return space.system.operator.removesuffix("-operator")
+
+
+def delete_queues(space: Space) -> None:
+    """Delete the TaskQueues, with what they have in RabbitMQ. Their operators have to be there."""
+    seconds = f"--timeout={_DELETE_SECONDS}s"
+    space.kubectl.run("delete", "tq", "--all", seconds, timeout_seconds=_DELETE_SECONDS + 10)
+
+
+def uninstall(space: Space) -> None:
+    """Remove the release, which has things outside of its namespace."""
+    Helm().run("uninstall", _release(space), "-n", space.name, "--ignore-not-found")
 
 
 def tear_down(space: Space) -> None:
     """Remove what does not go with the namespace. The operator has to be there for that."""
-    seconds = f"--timeout={_DELETE_SECONDS}s"
-    space.kubectl.run("delete", "tq", "--all", seconds, timeout_seconds=_DELETE_SECONDS + 10)
-    Helm().run("uninstall", RELEASE, "-n", space.name)
+    delete_queues(space)
+    uninstall(space)
     space.system.rabbit.remove_vhost(space.system.rabbit.vhost)

@@ -26,12 +26,13 @@ class System:
     """What the chart installed.
 
     rabbit: the broker's administrator, in the vhost that TaskQueues use here.
-    namespace: the operator's.
+    namespace: the operator's. operator: its Deployment.
     """
 
     api: Api
     rabbit: Rabbit
     namespace: str = SYSTEM_NAMESPACE
+    operator: str = OPERATOR
 
     @property
     def kubectl(self) -> Kubectl:
@@ -114,7 +115,7 @@ class System:
 
     def scale_operator(self, replicas: int) -> None:
         """Run so many operators; with any, wait until one leads."""
-        self.kubectl.run("scale", "deployment", OPERATOR, f"--replicas={replicas}")
+        self.kubectl.run("scale", "deployment", self.operator, f"--replicas={replicas}")
         if replicas:
             self.wait_operator(replicas)
         else:
@@ -130,7 +131,7 @@ class System:
 
     def describe_log(self, namespace: str, lines: int = 40) -> str:
         """Return the end of the operator's log, as far as it is about a namespace."""
-        text = self.kubectl.run("logs", f"deployment/{OPERATOR}", "--tail=2000")
+        text = self.kubectl.run("logs", f"deployment/{self.operator}", "--tail=2000")
         about = [line for line in text.splitlines() if namespace in line or '"ERROR"' in line]
         return "\n".join(about[-lines:])
 
