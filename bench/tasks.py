@@ -58,8 +58,8 @@ def writes(requests: Requests) -> int:
     return sum(requests.of(who, *verbs) for who in ("operator", "worker"))
 
 
-def measure_latency(stage: Stage, readings: Readings, highest: float) -> None:
-    """Take one run of Tasks one at a time, and of such at shares of the highest rate, in 1/s."""
+def measure_latency(stage: Stage, readings: Readings) -> None:
+    """Take one run of Tasks one at a time, and at shares of the rate of as many as it takes."""
     alone = stage.client.run(
         stage.tasks,
         task_body(QUEUE, "stamp"),
@@ -69,6 +69,8 @@ def measure_latency(stage: Stage, readings: Readings, highest: float) -> None:
         alone=True,
     )
     _add_latency(readings, "latency_alone", alone)
+    highest = _run(stage, "highest-", COUNT).rate
+    stage.remove_tasks(stage.tasks)
     for share in _SHARES:
         rate = highest * share / 100
         done = _run(
