@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bench import jobs, limit, scale, steps, tasks
+from bench import jobs, limit, scale, steps, tasks, worker
 from bench.figures import Figure, Readings, ratio, rounded, table
 from bench.stage import Stage, stage
 from e2e.demo import DemoError
@@ -35,6 +35,7 @@ ROUNDS: Mapping[str, tuple[Callable[[Stage, Readings], None], ...]] = {
 }
 # Once, after all rounds: they take many minutes, and leave the machine otherwise than it was.
 ONCE: Mapping[str, tuple[Callable[[Stage, Readings], None], ...]] = {
+    "worker": (worker.measure,),
     "scale": (scale.measure_tasks, scale.measure_queues),
 }
 RATIOS = {
