@@ -1,10 +1,12 @@
 """The worker's log: one JSON object a line on standard output, or text for a terminal."""
 
+import asyncio
 import contextlib
 import logging
-import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TextIO
 
 from pythonjsonlogger.json import JsonFormatter
 
@@ -22,9 +24,60 @@ class _TextFormatter(logging.Formatter):
         return " ".join([line, *fields])
 
 
+_BUNCH_SECONDS = 0.05
+_STANDARD_OUTPUT = 1
+
+
+class BunchingHandler(logging.StreamHandler[TextIO]):
+    """Writes a line at once if the last write was a while ago, and else with those that follow.
+
+    Each write wakes the container runtime, which copies it: that took as long as a short Task.
+    Errors are written at once.
+    """
+
+    def __init__(self, stream: TextIO, monotonic: Callable[[], float] = time.monotonic) -> None:
+        super().__init__(stream)
+        self._monotonic = monotonic
+        self._written = float("-inf")
+        self._later: asyncio.TimerHandle | None = None
+
+    def flush(self) -> None:
+        """Write what has gathered; called after each line too."""
+        if self._later is None:
+            self._write()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Take a line."""
+        wait = self._written + _BUNCH_SECONDS - self._monotonic()
+        if self._later is None and wait > 0 and record.levelno < logging.ERROR:
+            with contextlib.suppress(RuntimeError):  # not within the loop
+                self._later = asyncio.get_running_loop().call_later(wait, self._write)
+        super().emit(record)
+        if record.levelno >= logging.ERROR:
+            self._write()
+
+    def close(self) -> None:
+        """Write what is left, at the end of the process."""
+        self._write()
+        super().close()
+
+    def _write(self) -> None:
+        self.acquire()
+        try:
+            if self._later is not None:
+                self._later.cancel()
+                self._later = None
+            self._written = self._monotonic()
+            super().flush()
+        finally:
+            self.release()
+
+
 def configure_logging(kind: Literal["json", "text"]) -> None:
     """Send this process's log to standard output."""
-    handler = logging.StreamHandler(sys.stdout)
+    # Not sys.stdout: in the image that writes each part of a line by itself.
+    stream = open(_STANDARD_OUTPUT, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    handler = BunchingHandler(stream)
     if kind == "json":
         handler.setFormatter(JsonFormatter(_FIELDS, rename_fields=_RENAMED))
     else:
