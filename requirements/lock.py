@@ -26,6 +26,8 @@ FILES = [
     (["worker_image/pyproject.toml"], "worker.txt"),
     (["operator/pyproject.toml", "-c", "requirements/worker.txt"], "operator.txt"),
     (["pyproject.toml", "--group", "dev", "-c", "requirements/operator.txt"], "dev.txt"),
+    # Of the group alone: it is installed apart from the project.
+    (["--group", "pyproject.toml:bench", "-c", "requirements/worker.txt"], "bench.txt"),
 ]
 
 
