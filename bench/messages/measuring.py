@@ -1,5 +1,6 @@
 """Measure the systems in turns, so that what disturbs the machine disturbs all of them."""
 
+import sys
 from collections.abc import Iterable
 
 from bench.figures import Readings
@@ -31,10 +32,16 @@ def measure_cells(
         for _ in range(runs):
             for cell in chosen:
                 for name, system in systems.items():
-                    readings.add(cell.figure(name), "1/s", _rate(system, cell))
+                    _add(readings, cell.figure(name), _rate(system, cell))
             for name in SYSTEMS:
                 seconds = systems[name].publish(_PUBLICATIONS, _WARM_UP)
-                readings.add(publish_figure(name), "1/s", _PUBLICATIONS / seconds)
+                _add(readings, publish_figure(name), _PUBLICATIONS / seconds)
+
+
+def _add(readings: Readings, name: str, rate: float) -> None:
+    """Add what one run gave, and show it: all of them take minutes."""
+    readings.add(name, "1/s", rate)
+    print(f"{name}: {rate:.4g}/s", file=sys.stderr, flush=True)
 
 
 def _rate(system: System, cell: Cell) -> float:

@@ -62,8 +62,9 @@ def publish_figure(system: str) -> str:
 def rival_prefetch(cell: Cell) -> int | None:
     """Return how many messages a rival has at hand for each slot; None: as many as by default.
 
-    The best for short handlers: their defaults, 4 and 2, are down to a third of it, and 64 brought
-    nothing more. For long ones it makes no difference.
+    The best for short handlers: of those that do nothing Dramatiq runs 1.4 to 3 times as many with
+    16 as with its default of 2, Celery as many as with its 4 or a little more; 64 bring nothing
+    beyond. For long ones it makes no difference.
     """
     return _SHORT_PREFETCH if cell.seconds is None or cell.seconds < _LONG_SECONDS else None
 

@@ -10,19 +10,27 @@ import os
 import time
 import uuid
 from collections.abc import Callable
+from typing import NamedTuple
 
-Publish = Callable[[], object]
+
+class Client(NamedTuple):
+    """publish: sends one message. close: returns when the broker has read all of them."""
+
+    publish: Callable[[], object]
+    close: Callable[[], object]
 
 
-def ours(seconds: float | None) -> Publish:
-    """Return what publishes one message of a producer outside the cluster's API."""
+def ours(seconds: float | None) -> Client:
+    """Return a producer outside the cluster's API."""
     import pika
 
-    channel = pika.BlockingConnection(pika.URLParameters(os.environ["BROKER_URL"])).channel()
+    connection = pika.BlockingConnection(pika.URLParameters(os.environ["BROKER_URL"]))
+    channel = connection.channel()
     confirm = os.environ.get("CONFIRM") == "1"
     if confirm:
         channel.confirm_delivery()
     handler, payload = ("noop", None) if seconds is None else ("pause", {"seconds": seconds})
+    key = os.environ["ROUTING_KEY"]
 
     def publish() -> None:
         properties = pika.BasicProperties(
@@ -32,28 +40,30 @@ def ours(seconds: float | None) -> Publish:
             delivery_mode=2,
         )
         body = json.dumps(payload).encode()
-        key = os.environ["ROUTING_KEY"]
         channel.basic_publish("taskqueue", key, body, properties, mandatory=confirm)
 
-    return publish
+    return Client(publish, connection.close)
 
 
-def celery(seconds: float | None) -> Publish:
-    """Return what publishes one message of a Celery task."""
+def celery(seconds: float | None) -> Client:
+    """Return Celery's client."""
     import celery_app
 
-    if seconds is None:
-        return lambda: celery_app.noop.apply_async()
-    return lambda: celery_app.pause.apply_async((seconds,))
+    task, arguments = (celery_app.noop, ()) if seconds is None else (celery_app.pause, (seconds,))
+    # Its pool has one connection, and would drop it without a word to the broker.
+    return Client(
+        lambda: task.apply_async(arguments), lambda: celery_app.app.pool.acquire().close()
+    )
 
 
-def dramatiq(seconds: float | None) -> Publish:
-    """Return what publishes one message of a Dramatiq actor."""
+def dramatiq(seconds: float | None) -> Client:
+    """Return Dramatiq's client."""
     import dramatiq_app
 
-    if seconds is None:
-        return lambda: dramatiq_app.noop.send()
-    return lambda: dramatiq_app.pause.send(seconds)
+    actor, arguments = (
+        (dramatiq_app.noop, ()) if seconds is None else (dramatiq_app.pause, (seconds,))
+    )
+    return Client(lambda: actor.send(*arguments), dramatiq_app.broker.close)
 
 
 def main() -> None:
@@ -65,13 +75,14 @@ def main() -> None:
     parser.add_argument("--warm-up", type=int, default=0, help="messages that are not timed")
     given = parser.parse_args()
     clients = {"ours": ours, "celery": celery, "dramatiq": dramatiq}
-    publish = clients[given.system](given.seconds)
+    client = clients[given.system](given.seconds)
     for _ in range(given.warm_up):
-        publish()
+        client.publish()
     begun = time.perf_counter()
     for _ in range(given.count):
-        publish()
+        client.publish()
     print(time.perf_counter() - begun)
+    client.close()
 
 
 if __name__ == "__main__":

@@ -29,6 +29,8 @@ _HERE = Path(__file__).resolve().parent
 _PAUSE_SECONDS = 0.02
 _WAIT_SECONDS = 120.0
 _PUBLISH_SECONDS = 300.0
+_SETTLE_SECONDS = 5.0
+_TRIES = 5
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ class Stage:
 
     def publish(self, system: str, count: int, *options: str, environ: Mapping[str, str]) -> float:
         """Have a client publish messages in a process of its own; return its seconds."""
+        self.wait("RabbitMQ lets publishers go on", lambda: not has_alarm(self.rabbit))
         command: list[str | Path] = [python_of(self.environment), _HERE / "publisher.py", system]
         done = subprocess.run(
             [*command, str(count), *options],
@@ -74,17 +77,30 @@ class Stage:
         wait_for(
             lambda: bool(condition()),
             timeout_seconds=_WAIT_SECONDS,
-            describe=lambda: f"{what}: not so\n{self.kubectl.diagnose()}",
+            describe=lambda: f"{what}: not so\n{self.rabbit.describe()}\n{self.kubectl.diagnose()}",
         )
 
-    def wait_depth(self, rabbit: Rabbit, queue: str, count: int) -> None:
-        """Wait until a queue has as many messages, none of them with a worker."""
+    def fill(
+        self, rabbit: Rabbit, queue: str, count: int, publish: Callable[[int], object]
+    ) -> None:
+        """Bring a queue without workers to so many messages.
 
-        def full() -> bool:
+        publish: sends that many, of which a broker that holds up publishers may lose some.
+        Raises WaitTimeoutError.
+        """
+
+        def missing() -> int:
             depth = rabbit.depth(queue)
-            return depth is not None and depth == (count, 0)
+            return count - (depth.ready if depth else 0)
 
-        self.wait(f"queue '{queue}' has {count} messages and no workers", full)
+        for _ in range(_TRIES):
+            publish(missing())
+            deadline = time.monotonic() + _SETTLE_SECONDS
+            while missing() and time.monotonic() < deadline:
+                time.sleep(_PAUSE_SECONDS)
+            if not missing():
+                return
+        raise WaitTimeoutError(f"queue '{queue}' still lacks {missing()} of {count} messages")
 
     def watch_drain(
         self, rabbit: Rabbit, queue: str, start: Callable[[], None]
@@ -129,6 +145,12 @@ def open_stage() -> Iterator[Stage]:
 def address_of(rabbit: Rabbit) -> str:
     """Return an AMQP address with its vhost."""
     return f"{rabbit.uri}/{quote(rabbit.vhost, safe='')}"
+
+
+def has_alarm(rabbit: Rabbit) -> bool:
+    """Return whether the broker holds up publishers, and slows down all else, for lack of room."""
+    nodes = rabbit.manage("GET", "nodes")
+    return any(node["mem_alarm"] or node["disk_free_alarm"] for node in nodes)
 
 
 def _namespace() -> dict[str, Any]:

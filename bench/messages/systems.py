@@ -35,8 +35,13 @@ class Ours:
         """Publish as a producer outside the cluster's API, then let the worker begin."""
         name = self._ensure(cell.slots)
         queue, rabbit = work_queue(NAMESPACE, name), self._stage.rabbit
-        self._stage.publish(OURS, cell.messages, *_options(cell), environ=self._environ(name))
-        self._stage.wait_depth(rabbit, queue, cell.messages)
+        options, environ = _options(cell), self._environ(name)
+        self._stage.fill(
+            rabbit,
+            queue,
+            cell.messages,
+            lambda count: self._stage.publish(OURS, count, *options, environ=environ),
+        )
         samples = self._stage.watch_drain(rabbit, queue, lambda: self._pause(name, paused=False))
         self._pause(name, paused=True)
         self._wait_idle(name)
@@ -97,9 +102,13 @@ class Rival:
         """Publish the tasks, then start the worker."""
         rabbit = self._stage.rivals_rabbit
         self._delete_queue()
-        environ = {"BROKER_URL": address_of(rabbit)}
-        self._stage.publish(self._name, cell.messages, *_options(cell), environ=environ)
-        self._stage.wait_depth(rabbit, self._name, cell.messages)
+        options, environ = _options(cell), {"BROKER_URL": address_of(rabbit)}
+        self._stage.fill(
+            rabbit,
+            self._name,
+            cell.messages,
+            lambda count: self._stage.publish(self._name, count, *options, environ=environ),
+        )
         try:
             samples = self._stage.watch_drain(rabbit, self._name, lambda: self._start(cell))
             log = self._stage.api.log(NAMESPACE, self._name)
