@@ -33,7 +33,7 @@ def python_of(folder: Path) -> Path:
 
 
 def packages_of(folder: Path) -> Path:
-    """Return the folder of an environment's packages, all of them pure Python."""
+    """Return the folder of an environment's packages: none is bound to one version of Python."""
     (packages,) = folder.glob("lib/python*/site-packages")
     return packages
 
