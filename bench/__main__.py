@@ -13,6 +13,7 @@ from typing import Any
 
 from bench import jobs, limit, scale, steps, tasks, worker
 from bench.figures import Figure, Readings, ratio, rounded, table
+from bench.messages import measuring
 from bench.stage import Stage, stage
 from e2e.demo import DemoError
 from e2e.kubectl import CHECKOUT, CommandError, WaitTimeoutError
@@ -27,11 +28,17 @@ def _latency(stage: Stage, readings: Readings) -> None:
     tasks.measure_latency(stage, readings)
 
 
+def _messages(_: Stage, readings: Readings) -> None:
+    """Take one run of messages without a Task, on a stage of their own."""
+    measuring.measure(readings, 1)
+
+
 # In the order in which one round has them; those that are compared come one after the other.
 ROUNDS: Mapping[str, tuple[Callable[[Stage, Readings], None], ...]] = {
     "tasks": (limit.measure, tasks.measure, tasks.measure_requests),
     "jobs": (jobs.measure,),
     "latency": (_latency,),
+    "messages": (_messages,),
 }
 # Once, after all rounds: they take many minutes, and leave the machine otherwise than it was.
 ONCE: Mapping[str, tuple[Callable[[Stage, Readings], None], ...]] = {
