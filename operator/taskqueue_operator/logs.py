@@ -44,5 +44,4 @@ def configure_logging(log_format: str, level: str) -> None:
     root.setLevel(level)
     # One line per frame or per event is theirs; what matters of it comes back as our own.
     logging.getLogger("pika").setLevel(logging.CRITICAL)
-    logging.getLogger("httpx").setLevel(logging.WARNING)
     logging.getLogger("kopf").setLevel(logging.WARNING)

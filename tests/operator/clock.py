@@ -1,7 +1,10 @@
-"""An event loop whose time jumps: whenever nothing is left to do, to the next timer.
+"""Event loops whose time tests need not wait for.
 
+JumpingLoop: whenever nothing is left to do, its time jumps to the next timer.
 `await asyncio.sleep(30)` takes no time, and returns after everything that was due before. Only
 for tests without sockets: what comes from outside would always come too late.
+
+LeapingLoop: for tests with sockets. Its time is real, and a test puts it forward.
 """
 
 import asyncio
@@ -44,6 +47,23 @@ class JumpingLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         """Return the fake time, seconds."""
         return self._jumping.now
+
+
+class LeapingLoop(asyncio.SelectorEventLoop):
+    """An asyncio loop on real time, plus what it was put forward."""
+
+    ahead = 0.0
+
+    def time(self) -> float:
+        """Return the time, seconds."""
+        return super().time() + self.ahead
+
+
+def leap(seconds: float) -> None:
+    """Put the running LeapingLoop forward."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, LeapingLoop)
+    loop.ahead += seconds
 
 
 async def settle() -> None:

@@ -15,7 +15,7 @@ def _kept() -> Iterator[None]:
     """Give the logging back as it was."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
-    levels = {name: logging.getLogger(name).level for name in ("pika", "httpx", "kopf")}
+    levels = {name: logging.getLogger(name).level for name in ("pika", "kopf")}
     yield
     root.handlers[:] = handlers
     root.setLevel(level)

@@ -1,19 +1,14 @@
 """What the worker's tests share."""
 
-import ipaddress
 import os
 import select
 import ssl
 from collections.abc import AsyncIterator, Callable
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
+from tests.certificates import create_server_context
 from tests.worker.http_server import HttpServer, running
 
 
@@ -35,37 +30,8 @@ def has_ended() -> Callable[[int], bool]:
 
 @pytest.fixture
 def server_context(tmp_path: Path) -> ssl.SSLContext:
-    """Return what a server at 127.0.0.1 needs for the new `ca.crt` in tmp_path.
-
-    It has no key identifiers, as many have none.
-    """
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
-    now = datetime.now(UTC)
-    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    pem = certificate.public_bytes(serialization.Encoding.PEM)
-    (tmp_path / "ca.crt").write_bytes(pem)
-    private = key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
-    (tmp_path / "server.pem").write_bytes(pem + private)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(tmp_path / "server.pem")
-    return context
+    """Return what a server at 127.0.0.1 needs for the new `ca.crt` in tmp_path."""
+    return create_server_context(tmp_path)
 
 
 @pytest.fixture

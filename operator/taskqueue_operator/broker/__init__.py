@@ -1,1 +1,1 @@
-"""The edge to RabbitMQ: AMQP by pika, the management API by httpx."""
+"""The edge to RabbitMQ: AMQP by pika, the management API by aiohttp."""
