@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import kopf
 
 from taskqueue_api.names import GROUP, TASKQUEUES, TASKS
-from taskqueue_operator import metrics, web
+from taskqueue_operator import memory, metrics, web
 from taskqueue_operator.assembly import Services, build
 from taskqueue_operator.cluster.client import ClusterClient
 from taskqueue_operator.domain.leadership import Identity
@@ -175,6 +175,7 @@ def _start_loops(
             ("resync of TaskQueues", services.resync.run()),
             ("check of TaskQueues", services.missed.run()),
             ("dispatch watch", _watch_dispatch(services)),
+            ("return of free memory", memory.run()),
         )
     ]
     for task in loops:

@@ -7,7 +7,7 @@ from weakref import WeakValueDictionary
 
 from taskqueue_operator.domain.dispatching import QueueKey
 
-PARALLEL = 16
+PARALLEL = 8
 """A start with hundreds of TaskQueues would else hold the manifests and answers of all."""
 
 
