@@ -90,7 +90,8 @@ def test_what_runs_is_finished_and_says_how_it_ended(space: Space) -> None:
         return ready.get("reason") == "Deleting" and "1 worker finishes" in ready["message"]
 
     space.wait("it says what it waits for", is_told)
-    (event,) = space.events("Deleting")
+    # It is posted after the status is written.
+    (event,) = space.wait("an Event says so too", lambda: space.events("Deleting"))
     assert event["type"] == "Normal"
     space.wait("more than a minute passes", lambda: time.monotonic() - begun > 70)
     assert space.get("Task", "at-work")["status"]["phase"] == "Running"
