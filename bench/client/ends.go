@@ -21,6 +21,7 @@ type End struct {
 type Ends struct {
 	prefix string
 	stream io.ReadCloser
+	open   func(version string) (io.ReadCloser, error)
 	seen   map[int]End
 	last   time.Time
 	// One is sent for each that is seen, for who waits for it.
@@ -59,27 +60,46 @@ func watchEnds(ctx context.Context, server Server, load Load) (*Ends, error) {
 	if err := json.NewDecoder(list).Decode(&first); err != nil {
 		return nil, err
 	}
-	query := url.Values{
-		"watch":           {"true"},
-		"fieldSelector":   {load.Selector},
-		"resourceVersion": {first.Metadata.ResourceVersion},
+	ends := &Ends{
+		prefix: load.Prefix,
+		seen:   map[int]End{},
+		one:    make(chan struct{}, load.Count),
+		open: func(version string) (io.ReadCloser, error) {
+			query := url.Values{
+				"watch":           {"true"},
+				"fieldSelector":   {load.Selector},
+				"resourceVersion": {version},
+			}
+			return client.Open(ctx, load.Path+"?"+query.Encode())
+		},
 	}
-	stream, err := client.Open(ctx, load.Path+"?"+query.Encode())
-	if err != nil {
-		return nil, err
-	}
-	return &Ends{prefix: load.Prefix, stream: stream, seen: map[int]End{}, one: make(chan struct{}, load.Count)}, nil
+	ends.stream, err = ends.open(first.Metadata.ResourceVersion)
+	return ends, err
 }
 
 // Await reads events until `count` objects of the load have finished.
 func (e *Ends) Await(count int) error {
-	defer e.stream.Close()
+	defer func() { e.stream.Close() }()
 	decoder := json.NewDecoder(e.stream)
+	version := ""
 	for len(e.seen) < count {
 		var got event
-		if err := decoder.Decode(&got); err != nil {
+		err := decoder.Decode(&got)
+		if err == io.EOF && version != "" {
+			// The API server ends the watch of who is slow, as on a busy machine.
+			e.stream.Close()
+			if e.stream, err = e.open(version); err == nil {
+				decoder = json.NewDecoder(e.stream)
+				continue
+			}
+		}
+		if err != nil {
 			return fmt.Errorf("%d of %d have finished: %w", len(e.seen), count, err)
 		}
+		if got.Type == "ERROR" {
+			return fmt.Errorf("%d of %d have finished: the watch is over", len(e.seen), count)
+		}
+		version = got.Object.Metadata.ResourceVersion
 		now := time.Now()
 		number, mine := strings.CutPrefix(got.Object.Metadata.Name, e.prefix)
 		i, err := strconv.Atoi(number)
