@@ -79,7 +79,11 @@ func watchEnds(ctx context.Context, server Server, load Load) (*Ends, error) {
 
 // Await reads events until `count` objects of the load have finished.
 func (e *Ends) Await(count int) error {
-	defer func() { e.stream.Close() }()
+	defer func() {
+		if e.stream != nil {
+			e.stream.Close()
+		}
+	}()
 	decoder := json.NewDecoder(e.stream)
 	version := ""
 	for len(e.seen) < count {
