@@ -11,12 +11,12 @@ import pytest
 from e2e.conftest import MakeSpace
 from e2e.kubectl import Kubectl
 from e2e.manifests import secret, task
-from e2e.space import Space, count_runs, holds_for, message_of
+from e2e.rest import wait_rest
+from e2e.space import Space, count_runs, message_of
 from e2e.system import name_of
 
 # The operator gives an unreachable broker up after a minute.
 GIVE_UP_SECONDS = 110
-REST_SECONDS = 10.0
 LOST_TASKS = tuple(f"task-{n:02}" for n in range(20))
 BAD_IMAGE = "localhost/no-such-image:1"
 UNREACHABLE = {"uri": "amqp://user:password@nowhere.invalid"}
@@ -104,25 +104,9 @@ def test_image_that_is_not_there_is_said_and_stops_nobody(begun: Begun) -> None:
 
 
 def test_nothing_is_written_at_rest(begun: Begun) -> None:
-    space = begun.calm
     for name in ("good", "bad"):
-        space.wait_task(name)
-
-    def versions() -> dict[str, str]:
-        kinds = ("TaskQueue", "Task", "Deployment", "Role", "RoleBinding", "Secret", "Event")
-        found = [one for kind in kinds for one in space.system.api.list(kind, space.name)]
-        return {one["metadata"]["uid"]: one["metadata"]["resourceVersion"] for one in found}
-
-    # The counts, and how far is published, come last.
-    space.wait(
-        "the status is settled",
-        lambda: (
-            "dispatchedThrough" in (status := space.get("TaskQueue", "calm")["status"])
-            and status["tasks"]["succeeded"] == status["tasks"]["failed"] == 1
-        ),
-    )
-    before = versions()
-    assert holds_for(lambda: versions() == before, REST_SECONDS)
+        begun.calm.wait_task(name)
+    wait_rest(begun.calm)
 
 
 def test_deletion_never_hangs(begun: Begun) -> None:
