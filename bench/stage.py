@@ -9,11 +9,11 @@ from typing import Any
 import yaml
 
 from bench.load_client import LoadClient
+from e2e import release
 from e2e.api import Api, Object
-from e2e.demo import SYSTEM_NAMESPACE, image_builds, install_chart, run_node
-from e2e.kubectl import CHECKOUT, Helm, Kubectl, wait_for
+from e2e.kubectl import CHECKOUT, Kubectl, wait_for
 from e2e.manifests import config_map, namespace, taskqueue
-from e2e.system import OPERATOR, RABBITMQ, System, rabbit_of_release
+from e2e.system import System
 from taskqueue_api.names import GROUP, QUEUE_LABEL, TASKS, VERSION
 
 NAMESPACE = "bench"
@@ -127,16 +127,8 @@ def task_body(queue: str, handler: str, payload: Any = None, group: str = GROUP)
 @contextmanager
 def stage() -> Iterator[Stage]:
     """Bring up what `make demo` does, but for its examples, and a namespace; delete that after."""
-    run_node("up")
-    run_node("images")
-    install_chart(Helm(), image_builds()["operator"])
-    for workload in (f"statefulset/{RABBITMQ}", f"deployment/{OPERATOR}"):
-        Kubectl(SYSTEM_NAMESPACE).wait_rollout(workload, timeout_seconds=_SECONDS)
-    api = Api()
-    system = System(api, rabbit_of_release(api))
-    system.wait_broker()
-    system.wait_operator()
-    kubectl = Kubectl(NAMESPACE)
+    system = release.bring_up()
+    api, kubectl = system.api, Kubectl(NAMESPACE)
     made = Stage(api, system, LoadClient(), kubectl)
     api.create_namespace(namespace(NAMESPACE))
     try:

@@ -21,8 +21,9 @@ from e2e.kubectl import Helm, Kubectl
 from e2e.manifests import namespace
 from e2e.node import paths
 from e2e.recorder import Recorder, start_recorder
+from e2e.release import wait_ready
 from e2e.space import Space
-from e2e.system import OPERATOR, RABBITMQ, System, rabbit_of_release
+from e2e.system import RABBITMQ, System, rabbit_of_release
 
 TEST_SECONDS = 180
 _ROLLOUT_SECONDS = 180
@@ -119,14 +120,7 @@ def kubectl(release: Api) -> Iterator[Kubectl]:  # noqa: ARG001 - it installs th
 @pytest.fixture(scope="session")
 def system(release: Api) -> System:
     """Give the release, ready; it serves all namespaces."""
-    kubectl = Kubectl(SYSTEM_NAMESPACE)
-    for workload in (f"statefulset/{RABBITMQ}", f"deployment/{OPERATOR}"):
-        kubectl.wait_rollout(workload, timeout_seconds=_ROLLOUT_SECONDS)
-    installed = System(release, rabbit_of_release(release))
-    installed.wait_broker()
-    # A standby is ready too.
-    installed.wait_operator()
-    return installed
+    return wait_ready(release)
 
 
 @pytest.fixture(scope="session")

@@ -9,9 +9,9 @@ from datetime import UTC, datetime, timedelta
 
 import httpx
 
-from e2e.api import Api, ApiError
-from e2e.demo import SYSTEM_NAMESPACE, image_builds, install_chart, run_node
-from e2e.kubectl import Helm, Kubectl
+from e2e import release
+from e2e.api import ApiError
+from e2e.kubectl import Kubectl
 from e2e.manifests import task
 from e2e.node.console import say
 from e2e.recorder import start_recorder
@@ -19,9 +19,8 @@ from e2e.soak.accounting import settle_accounts, show
 from e2e.soak.faults import Breaker
 from e2e.soak.plan import QUEUES, NewTask, Plan, make_plan
 from e2e.space import Space
-from e2e.system import OPERATOR, RABBITMQ, System, name_of, rabbit_of_release
+from e2e.system import name_of
 
-_ROLLOUT_SECONDS = 180
 _END_SECONDS = 300.0
 _AWAY_PAUSE_SECONDS = 0.5
 _FINISHED = {"Succeeded", "Failed", "Cancelled"}
@@ -33,15 +32,7 @@ RETRY = {
 
 def bring_up(name: str) -> Space:
     """Return a namespace with workers of every kind, on a cluster with the release."""
-    run_node("up")
-    run_node("images")
-    install_chart(Helm(), image_builds()["operator"])
-    for workload in (f"statefulset/{RABBITMQ}", f"deployment/{OPERATOR}"):
-        Kubectl(SYSTEM_NAMESPACE).wait_rollout(workload, timeout_seconds=_ROLLOUT_SECONDS)
-    api = Api()
-    system = System(api, rabbit_of_release(api))
-    system.wait_operator()
-    space = Space(name, system, start_recorder(Kubectl(f"{name}-recorder")))
+    space = Space(name, release.bring_up(), start_recorder(Kubectl(f"{name}-recorder")))
     space.create()
     for queue in QUEUES:
         workers: dict[str, object] = {"replicas": 2, "concurrency": 4}
