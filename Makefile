@@ -12,7 +12,7 @@ SIDE_BY_SIDE := --numprocesses 7 --dist worksteal
 GENERATED := crds charts/taskqueue-operator/files/crds docs/reference.md
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down test test-fast e2e checks e2e-alone e2e-together soak simulate bench lint generate lock images cluster-up cluster-down
+.PHONY: help demo demo-down test test-fast e2e checks e2e-alone e2e-together soak simulate growth bench lint generate lock images cluster-up cluster-down
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -56,6 +56,9 @@ soak: $(READY) ## Run random Tasks under random faults, and account for each: MI
 
 simulate: $(READY) ## Compare scaling with KEDA's and the HPA's on made-up arrivals, without a cluster: SEED=1
 	@$(BIN)/python -m bench.scaling --seed $(SEED)
+
+growth: $(READY) ## Say what 1, 10 and 100 times as many Tasks need, without a cluster
+	@$(BIN)/python -m bench.simulate
 
 bench: $(READY) ## Measure speed and cost, beside what others take: ONLY=tasks RUNS=3
 	@$(BIN)/python -m bench --runs $(RUNS) $(if $(ONLY),--only $(ONLY))

@@ -8,18 +8,16 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from bench import jobs, limit, scale, steps, tasks, worker
 from bench.figures import Figure, Readings, ratio, rounded, table
 from bench.messages import measuring
+from bench.results import RESULTS
 from bench.stage import Stage, stage
 from e2e.demo import DemoError
 from e2e.kubectl import CHECKOUT, CommandError, WaitTimeoutError
 from e2e.node.console import NodeError, say
-
-RESULTS = Path(__file__).parent / "results.json"
 
 
 def _latency(stage: Stage, readings: Readings) -> None:

@@ -1,0 +1,1 @@
+"""What more Tasks need, from what one costs. Nothing in it needs a cluster."""
