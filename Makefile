@@ -12,7 +12,7 @@ SIDE_BY_SIDE := --numprocesses 7 --dist worksteal
 GENERATED := crds charts/taskqueue-operator/files/crds docs/reference.md
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down test test-fast e2e checks e2e-alone e2e-together soak simulate growth bench lint generate lock images cluster-up cluster-down
+.PHONY: help demo demo-down test test-fast e2e checks e2e-alone e2e-together soak simulate growth bench plots lint generate lock images cluster-up cluster-down
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -62,6 +62,9 @@ growth: $(READY) ## Say what 1, 10 and 100 times as many Tasks need, without a c
 
 bench: $(READY) ## Measure speed and cost, beside what others take: ONLY=tasks RUNS=3
 	@$(BIN)/python -m bench --runs $(RUNS) $(if $(ONLY),--only $(ONLY))
+
+plots: $(READY) ## Draw the last results of bench into docs/images
+	@$(BIN)/python -m bench.plots
 
 lint: $(READY) ## Check style, types, layers, and that generated files are fresh
 	@echo "== ruff, mypy, import-linter, generated files"

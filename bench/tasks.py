@@ -15,7 +15,9 @@ _COUNTED = 300
 _WARM = 100
 _ALONE = 200
 _AT_RATE_SECONDS = 8
-_SHARES = (25, 50, 75)
+SHARES = (25, 50, 75)
+"""Of the highest rate, in percent, at which latency is taken."""
+
 # Many Tasks are under way at such a rate, each with a request that waits for its answer.
 _RATE_CONCURRENCY = 64
 # No Task is deleted while others are measured.
@@ -71,7 +73,7 @@ def measure_latency(stage: Stage, readings: Readings) -> None:
     _add_latency(readings, "latency_alone", alone)
     highest = _run(stage, "highest-", COUNT).rate
     stage.remove_tasks(stage.tasks)
-    for share in _SHARES:
+    for share in SHARES:
         rate = highest * share / 100
         done = _run(
             stage,

@@ -26,8 +26,9 @@ FILES = [
     (["worker_image/pyproject.toml"], "worker.txt"),
     (["operator/pyproject.toml", "-c", "requirements/worker.txt"], "operator.txt"),
     (["pyproject.toml", "--group", "dev", "-c", "requirements/operator.txt"], "dev.txt"),
-    # Of the group alone: it is installed apart from the project.
+    # Of a group alone: these are installed apart from the project.
     (["--group", "pyproject.toml:bench", "-c", "requirements/worker.txt"], "bench.txt"),
+    (["--group", "pyproject.toml:plots"], "plots.txt"),
 ]
 
 

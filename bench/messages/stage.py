@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from bench.messages.environment import ensure_environment, packages_of, python_of
+from bench.environment import RIVALS, ensure_environment, packages_of, python_of
 from bench.messages.rates import Sample
 from e2e.api import Api
 from e2e.kubectl import CommandError, Kubectl, WaitTimeoutError, wait_for
@@ -128,7 +128,7 @@ class Stage:
 def open_stage() -> Iterator[Stage]:
     """Give an empty stage; at the end everything on it is deleted."""
     api = Api()
-    stage = Stage(api, rabbit_of_release(api), ensure_environment())
+    stage = Stage(api, rabbit_of_release(api), ensure_environment(RIVALS))
     _clear(stage)
     try:
         stage.rabbit.add_vhost(VHOST)

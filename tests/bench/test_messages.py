@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from bench.messages.environment import REQUIREMENTS
+from bench.environment import RIVALS
 from bench.messages.plan import (
     HANDLERS,
     SLOTS,
@@ -118,7 +118,7 @@ def test_what_a_rival_takes_at_once_is_less_than_what_the_rate_leaves_out(cell: 
 
 
 def test_rivals_are_locked_apart_with_our_client() -> None:
-    locked = dict(re.findall(r"^([a-z0-9-]+)==(\S+)", REQUIREMENTS.read_text(), re.MULTILINE))
+    locked = dict(re.findall(r"^([a-z0-9-]+)==(\S+)", RIVALS.read_text(), re.MULTILINE))
     ours = (CHECKOUT / "requirements" / "worker.txt").read_text()
     groups = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["dependency-groups"]
     assert {"celery", "dramatiq"} <= set(locked)

@@ -1,4 +1,4 @@
-"""The rivals' own Python environment, of locked versions, beside whatever else is cached."""
+"""Python environments beside the project's own, of locked versions, for what it does not need."""
 
 import hashlib
 import shutil
@@ -9,14 +9,15 @@ from pathlib import Path
 from e2e.kubectl import CHECKOUT
 from e2e.node.paths import cache_folder
 
-REQUIREMENTS = CHECKOUT / "requirements" / "bench.txt"
+RIVALS = CHECKOUT / "requirements" / "bench.txt"
+PLOTS = CHECKOUT / "requirements" / "plots.txt"
 _INSTALL_SECONDS = 600
 
 
-def ensure_environment(requirements: Path = REQUIREMENTS) -> Path:
+def ensure_environment(requirements: Path) -> Path:
     """Return the folder of the environment; it is made where it is missing."""
     key = hashlib.sha256(requirements.read_bytes() + sys.version.encode()).hexdigest()[:12]
-    folder = cache_folder() / f"bench-venv-{key}"
+    folder = cache_folder() / f"{requirements.stem}-venv-{key}"
     ready = folder / ".ready"
     if not ready.exists():
         shutil.rmtree(folder, ignore_errors=True)
