@@ -21,8 +21,7 @@ from taskqueue_worker.settle import (
     next_attempt_headers,
 )
 from taskqueue_worker.showing import ANNOUNCE_SECONDS
-from taskqueue_worker.waiting import spare_messages
-from taskqueue_worker.worker import park_seconds
+from taskqueue_worker.waiting import park_seconds, spare_messages
 from tests.protocol import broker, calls, checks
 from tests.protocol.steps import Step, describe_pod, put_entry, put_worker, store
 from tests.protocol.world import (

@@ -58,7 +58,7 @@ class FakeBroker:
     """Keeps what was acknowledged, given back and published, and of which deliveries.
 
     go: what publications wait for. over: the connection is lost and will not come back. hears:
-    whether hints come.
+    whether hints come. asked: how many more messages were asked for.
     """
 
     def __init__(self) -> None:
@@ -73,6 +73,7 @@ class FakeBroker:
         self.go.set()
         self.over = False
         self.hears = True
+        self.asked: list[int] = []
 
     def ack(self, tag: Tag) -> bool:
         if tag.session == self.session:
@@ -104,6 +105,10 @@ class FakeBroker:
             raise BrokerError("the connection was lost while draining")
         self.copied.append(delivery)
         self.published.append(Published(exchange, key(), delivery.message_id, dict(headers)))
+
+    async def ask_more(self, count: int) -> None:
+        self.asked.append(count)
+        self.changed.set()
 
     async def stop_consuming(self) -> None:
         """Nothing is consumed."""

@@ -2,13 +2,16 @@
 
 import asyncio
 import io
+import json
 import logging
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from taskqueue_worker.logs import BunchingHandler
+from taskqueue_worker.logs import BunchingHandler, JsonFormatter
 
 
 class Stream(io.StringIO):
@@ -89,3 +92,16 @@ def test_the_last_lines_are_written_when_the_process_ends() -> None:
     assert [line.split()[-1] for line in done.stdout.decode().splitlines()] == [
         str(n) for n in range(100)
     ]
+
+
+def test_a_line_is_json_with_what_was_bound_and_the_error() -> None:
+    try:
+        raise ValueError("no number")
+    except ValueError:
+        record = logging.LogRecord("a.b", 20, "f", 1, "%s!", ("done",), sys.exc_info())
+    record.uid, record.object = "u", Path("é")
+    line = json.loads(JsonFormatter().format(record))
+    assert line.pop("exc_info").endswith("ValueError: no number")
+    assert re.fullmatch(r"20\d\d-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}", line.pop("time"))
+    fields = {"level": "INFO", "logger": "a.b", "message": "done!"}
+    assert line == {**fields, "uid": "u", "object": "é"}

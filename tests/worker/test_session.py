@@ -27,6 +27,7 @@ class FakeChannel(Channel):
         self.on_confirm: Callable[[Any], Any] = lambda _: None
         self.on_cancel: Callable[[Any], Any] = lambda _: None
         self.is_shut = False
+        self.is_mute = False
         self.asked: list[tuple[str, Any]] = []
 
     def add_on_close_callback(self, callback: Callable[[Any, Any], Any]) -> None:
@@ -52,7 +53,8 @@ class FakeChannel(Channel):
 
     def basic_qos(self, *_: Any, prefetch_count: int = 0, callback: Any = None, **__: Any) -> None:
         self.asked.append(("prefetch", prefetch_count))
-        callback(None)
+        if not self.is_mute:
+            callback(None)
 
     def basic_consume(self, *_: Any, arguments: Any = None, callback: Any = None, **__: Any) -> str:
         self.asked.append(("consume", arguments))
@@ -191,3 +193,38 @@ async def test_spare_messages_come_only_when_the_slots_of_all_workers_have_their
         ("cancel", "tag-2"),
         ("cancel", "tag-4"),
     ]
+
+
+async def test_more_messages_are_asked_for_once_and_until_that_is_over() -> None:
+    connection = FakeConnection(None, None)
+    session = await open_session(connection)
+    await session._open_consumer("tq.ns.q", Prefetch(4, 2))
+    asked = connection.channels[1].asked
+    await session.ask_more("tq.ns.q", 64)
+    assert len(asked) == 4  # it does not consume yet
+    session.consuming = True
+    for count in (64, 64, 0, 0, 64):
+        await session.ask_more("tq.ns.q", count)
+    await session.stop_consuming()
+    await session.ask_more("tq.ns.q", 64)
+    assert asked[4:] == [
+        ("prefetch", 64),
+        ("consume", {"x-priority": -1}),
+        ("cancel", "tag-6"),
+        ("prefetch", 64),
+        ("consume", {"x-priority": -1}),
+        *(("cancel", tag) for tag in ("tag-2", "tag-4", "tag-9")),
+    ]
+
+
+async def test_what_is_asked_for_while_the_connection_goes_is_no_fault() -> None:
+    connection = FakeConnection(None, None)
+    session = await open_session(connection)
+    await session._open_consumer("tq.ns.q", Prefetch(4, 2))
+    session.consuming = True
+    connection.channels[1].is_mute = True
+    asking = asyncio.create_task(session.ask_more("tq.ns.q", 64))
+    await asyncio.sleep(0)
+    session._lose("gone")
+    await asking
+    assert not session.consuming

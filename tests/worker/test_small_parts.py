@@ -12,8 +12,7 @@ from taskqueue_worker.clock import KEPT_SECONDS, ServerClock
 from taskqueue_worker.frames import BrokenStreamError, FrameBuffer, pack
 from taskqueue_worker.health import UNREGISTERED_SECONDS, Health
 from taskqueue_worker.metrics import HandlerLabels
-from taskqueue_worker.waiting import spare_messages
-from taskqueue_worker.worker import park_seconds
+from taskqueue_worker.waiting import park_seconds, spare_messages
 
 
 class Clock:

@@ -1,5 +1,6 @@
 """Messages of producers outside the cluster's API: no Task remembers their attempts."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from typing import Any
@@ -8,6 +9,7 @@ import pytest
 
 from taskqueue_worker.deliveries import Tag
 from taskqueue_worker.outcomes import Success, failure, final
+from taskqueue_worker.waiting import ample_messages
 from tests.worker.bench import Bench
 from tests.worker.failing import AT_ONCE, DEATH, FIXED, HOUR, IMMEDIATE, OVERHEAD, running
 
@@ -162,3 +164,29 @@ async def test_an_unknown_handler_is_not_tried_again(bench: Bench) -> None:
     bench.deliver(1, type="nope", **outside())
     await bench.settled()
     assert bench.published == [("taskqueue.dlx", "tqd.ns.q", "m", "UnknownHandler")]
+
+
+async def wait_asked(bench: Bench, *counts: int) -> None:
+    """Wait until just these numbers of messages have been asked for."""
+    async with asyncio.timeout(5):
+        while bench.broker.asked != list(counts):
+            bench.broker.changed.clear()
+            await bench.broker.changed.wait()
+
+
+async def test_quick_handlers_have_more_messages_at_hand_until_one_waits_in_vain(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.runner.outcome = Success(None)
+    with monkeypatch.context() as patch:
+        patch.setattr("taskqueue_worker.pace.QUICK_SECONDS", HOUR.total_seconds())
+        bench.deliver(1, **outside())
+        await wait_asked(bench, ample_messages(1))
+    bench.runner.go.clear()
+    bench.runner.started.clear()
+    bench.deliver(2, **outside())
+    await bench.runner.started.wait()
+    bench.worker._waiting._seconds = 0.0
+    bench.deliver(3, **outside())
+    await wait_asked(bench, ample_messages(1), 0)
+    assert bench.broker.returned == [Tag(1, 3)]

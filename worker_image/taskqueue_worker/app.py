@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import uvloop
+
 from taskqueue_api.names import control_queue, work_queue
 from taskqueue_api.nesting import allow_deep_json
 from taskqueue_worker.api import ApiServer, Cluster, UnauthorizedError
@@ -56,7 +58,8 @@ def main() -> int:
     # A Task of the name in a message may be another by now, with any payload.
     allow_deep_json()
     allow_odd_headers()
-    return asyncio.run(_run(settings, cluster, started))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_run(settings, cluster, started))
 
 
 def _find_cluster(settings: Settings) -> Cluster:

@@ -51,6 +51,7 @@ class Broker:
         self._monotonic = monotonic
         self._session: Session | None = None
         self._sessions = 0
+        self._ample = 0
         self._tokens: dict[str, TokenChannel] = {}
         self._changed = asyncio.Event()
         self._draining = False
@@ -98,6 +99,7 @@ class Broker:
                     await session.stop_consuming()
                 self._report_open()
                 opened()
+                await session.ask_more(self._queue, self._ample)
                 reason = await session.lost
             except BrokerError as error:
                 reason = str(error)
@@ -179,6 +181,12 @@ class Broker:
         if channel is None or not channel.is_open:
             channel = self._tokens[queue] = await session.open_tokens(queue)
         return await channel.take()
+
+    async def ask_more(self, count: int) -> None:
+        """Ask for so many spare messages beyond the prefetch, on later sessions too; 0: none."""
+        self._ample = count
+        if self._session is not None:
+            await self._session.ask_more(self._queue, count)
 
     async def stop_consuming(self) -> None:
         """Take no more messages, on this session or a later one."""

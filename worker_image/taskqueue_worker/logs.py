@@ -2,17 +2,38 @@
 
 import asyncio
 import contextlib
+import json
 import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, TextIO
+from typing import Any, Literal, TextIO
 
-from pythonjsonlogger.json import JsonFormatter
-
-_FIELDS = "%(asctime)s %(levelname)s %(name)s %(message)s"
-_RENAMED = {"asctime": "time", "levelname": "level", "name": "logger"}
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _TEXT_KEYS = ("namespace", "task", "uid", "attempt", "handler", "queue", "duration", "traceback")
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line, with the bound fields.
+
+    A line is written for each attempt: python-json-logger took longer for it than all else that
+    the worker does for a message (docs/performance.md).
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        fields: dict[str, Any] = {
+            "time": self.formatTime(record),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        fields.update((key, value) for key, value in vars(record).items() if key not in _STANDARD)
+        if record.exc_info:
+            fields["exc_info"] = self.formatException(record.exc_info)
+        if record.stack_info:
+            fields["stack_info"] = self.formatStack(record.stack_info)
+        return json.dumps(fields, default=str)
 
 
 class _TextFormatter(logging.Formatter):
@@ -75,11 +96,16 @@ class BunchingHandler(logging.StreamHandler[TextIO]):
 
 def configure_logging(kind: Literal["json", "text"]) -> None:
     """Send this process's log to standard output."""
+    # What no line shows, and each record would look up:
+    # https://docs.python.org/3/howto/logging.html#optimization
+    logging.logThreads = logging.logMultiprocessing = logging.logProcesses = False
+    logging.logAsyncioTasks = False  # type: ignore[attr-defined, unused-ignore] # since 3.12
+    logging._srcfile = None
     # Not sys.stdout: in the image that writes each part of a line by itself.
     stream = open(_STANDARD_OUTPUT, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     handler = BunchingHandler(stream)
     if kind == "json":
-        handler.setFormatter(JsonFormatter(_FIELDS, rename_fields=_RENAMED))
+        handler.setFormatter(JsonFormatter())
     else:
         handler.setFormatter(_TextFormatter("%(asctime)s %(levelname)s %(message)s"))
     logging.root.handlers = [handler]

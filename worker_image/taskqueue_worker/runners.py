@@ -8,7 +8,7 @@ import signal
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from taskqueue_worker.frames import FrameBuffer, pack
 from taskqueue_worker.outcomes import (
@@ -120,8 +120,7 @@ class _Slot(asyncio.Protocol):
         )
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.WriteTransport)  # noqa: S101 - a socket's is one
-        self._transport = transport
+        self._transport = cast(asyncio.WriteTransport, transport)  # a socket's can do what one can
 
     def data_received(self, data: bytes) -> None:
         for head, body in self._buffer.feed(data):

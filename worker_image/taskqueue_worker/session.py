@@ -99,6 +99,8 @@ class Session:
         self._publisher: Channel | None = None
         self._ready = False
         self._consumer_tags: list[str] = []
+        self._ample_tag = ""
+        self._asking = asyncio.Lock()
         self._publishing = asyncio.Lock()
         self._confirm: asyncio.Future[str] | None = None
         self._returned = ""
@@ -186,6 +188,22 @@ class Session:
             raise BrokerError(_words(error)) from error
         return TokenChannel(queue, channel, self.lost)
 
+    async def ask_more(self, queue: str, count: int) -> None:
+        """Ask for so many spare messages beyond those of the beginning; 0: for none any more."""
+        async with self._asking:
+            consumer = self._consumer
+            if consumer is None or not self.consuming or bool(self._ample_tag) == bool(count):
+                return
+            try:
+                if count:
+                    self._ample_tag = await self._consume(consumer, queue, count, SPARE_PRIORITY)
+                else:
+                    await self._step(partial(consumer.basic_cancel, self._ample_tag))
+                    self._consumer_tags.remove(self._ample_tag)
+                    self._ample_tag = ""
+            except (BrokerError, AMQPError) as error:  # the connection has gone, or is going
+                _log.debug("no more messages are asked for: %s", error)
+
     async def stop_consuming(self) -> None:
         """Ask for no more messages; returns when none will come."""
         if self._consumer is None or self.lost.done() or not self.consuming:
@@ -193,7 +211,7 @@ class Session:
         self.consuming = False
         consumer = self._consumer
         try:
-            async with asyncio.timeout(_CLOSE_SECONDS):
+            async with asyncio.timeout(_CLOSE_SECONDS), self._asking:
                 for tag in self._consumer_tags:
                     await self._step(partial(consumer.basic_cancel, tag))
         except (TimeoutError, BrokerError):
@@ -253,8 +271,8 @@ class Session:
         await self._consume(channel, queue, prefetch.slots, 0)
         await self._consume(channel, queue, prefetch.spare, SPARE_PRIORITY)
 
-    async def _consume(self, channel: Channel, queue: str, count: int, priority: int) -> None:
-        """Ask for so many messages at a time."""
+    async def _consume(self, channel: Channel, queue: str, count: int, priority: int) -> str:
+        """Ask for so many messages at a time; return the tag of the consumer that does."""
 
         def consume(done: Callable[[Any], None]) -> None:
             arguments = {"x-priority": priority}
@@ -265,6 +283,7 @@ class Session:
         # Of the consumers that come after it.
         await self._step(lambda done: channel.basic_qos(prefetch_count=count, callback=done))
         await self._step(consume)
+        return self._consumer_tags[-1]
 
     async def _open_control(self, name: str, queue: str) -> None:
         """Listen to hints about a queue's Tasks; do without where that is refused."""

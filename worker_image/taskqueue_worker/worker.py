@@ -25,6 +25,7 @@ from taskqueue_worker.ended import report_end
 from taskqueue_worker.inflight import Entry, Inflight, State
 from taskqueue_worker.limits import Limits, Permit
 from taskqueue_worker.outcomes import Failure, Outcome, final
+from taskqueue_worker.pace import Pace
 from taskqueue_worker.payloads import Payloads
 from taskqueue_worker.place import Place
 from taskqueue_worker.publications import Publications
@@ -34,23 +35,21 @@ from taskqueue_worker.settle import Acknowledge, DeadLetter, PublishNext, Settle
 from taskqueue_worker.showing import shown
 from taskqueue_worker.statuses import Progress
 from taskqueue_worker.stopping import Running
-from taskqueue_worker.waiting import WaitingRoom, spare_messages
+from taskqueue_worker.waiting import (
+    WaitingRoom,
+    ample_messages,
+    park_seconds,
+    spare_messages,
+)
 
 _log = logging.getLogger(__name__)
 
-_PARK_FIRST_SECONDS = 2.0
-_PARK_MAX_SECONDS = 60.0
 _CLAIM_SECONDS = 2.0
 """A claim on its way when the drain begins is an attempt that counts, once it is written."""
 LIMITED_SECONDS = 900.0
 """A message that has waited so long for a token is given back, and comes anew: RabbitMQ lets us
 hold it for the longest timeout of a Task and half an hour."""
 _OUTSIDE_NAME = ""
-
-
-def park_seconds(parkings: int) -> float:
-    """Return how long to wait before judging a held Task again, by how often it was parked."""
-    return min(_PARK_MAX_SECONDS, _PARK_FIRST_SECONDS * 2.0 ** min(parkings - 1, 10))
 
 
 class _Ended(NamedTuple):
@@ -89,7 +88,8 @@ class Worker:
         self._labels = metrics.HandlerLabels(handlers)
         self._publications = Publications(broker, place.namespace, place.taskqueue, self._labels)
         self._inflight = Inflight()
-        self._waiting = WaitingRoom(self._give_back)
+        self._waiting = WaitingRoom(self._give_up)
+        self._pace = Pace()
         self._group = asyncio.TaskGroup()
         self._background: set[asyncio.Task[None]] = set()
         self._draining = False
@@ -179,6 +179,7 @@ class Worker:
     async def _serve(self) -> None:
         while True:
             entry = await self._waiting.take()
+            begun = time.monotonic()
             permit = await self._permit(entry)
             if permit is None:
                 continue
@@ -193,6 +194,13 @@ class Worker:
             finally:
                 permit.give_back()
                 metrics.BUSY.dec()
+            self._follow_pace(changed=self._pace.note(time.monotonic() - begun))
+
+    def _follow_pace(self, *, changed: bool) -> None:
+        """Have as many messages at hand as suits the time that handlers take."""
+        if changed:
+            ample = ample_messages(self._place.slots) if self._pace.quick else 0
+            self._spawn(self._broker.ask_more(ample))
 
     async def _permit(self, entry: Entry) -> Permit | None:
         """Wait until the limits let an entry start; None: it was given back meanwhile."""
@@ -286,7 +294,11 @@ class Worker:
         outcome = await self._execute(job, None)
         seconds = time.monotonic() - begun
         report_end(job, outcome, seconds, self._labels.label(job.handler))
-        self._spawn(self._settle(entry, self._settlement(outcome, message.attempt)))
+        settlement = self._settlement(outcome, message.attempt)
+        if settlement == Acknowledge():
+            self._acknowledge(entry)
+        else:
+            self._spawn(self._settle(entry, settlement))
 
     def _settlement(self, outcome: Outcome, attempt: int) -> Settlement:
         """Return what is left to do for a message that no Task remembers."""
@@ -325,6 +337,9 @@ class Worker:
             # its life: then it came back here, and nobody else will ever take the Task over.
             self._give_back(entry)
             return
+        self._acknowledge(entry)
+
+    def _acknowledge(self, entry: Entry) -> None:
         for tag in entry.tags:
             self._broker.ack(tag)
         self._inflight.finish(entry)
@@ -355,7 +370,7 @@ class Worker:
         entry.state = State.PARKED
         entry.parkings += 1
         full = parked >= spare_messages(self._place.slots)
-        delay = _PARK_FIRST_SECONDS if full else park_seconds(entry.parkings)
+        delay = park_seconds(1 if full else entry.parkings)
         release = self._give_back if full else self._judge_again
         fields = {"uid": entry.message.delivery.message_id, "seconds": delay}
         _log.info("a living worker runs it: judged again later", extra=fields)
@@ -365,6 +380,11 @@ class Worker:
         if entry.state is State.PARKED:
             entry.state = State.WAITING
             self._waiting.put(entry)
+
+    def _give_up(self, entry: Entry) -> None:
+        """Give back what no slot took in time."""
+        self._follow_pace(changed=self._pace.note_wait())
+        self._give_back(entry)
 
     def _give_back(self, entry: Entry) -> None:
         if entry.state is State.FORGOTTEN:

@@ -1,0 +1,34 @@
+"""Whether handlers end so soon that a worker waits for messages rather than for slots. Pure."""
+
+_SHARE = 1 / 16
+QUICK_SECONDS = 0.005
+SLOW_SECONDS = 0.02
+
+
+class Pace:
+    """The mean time that the last messages took their slots, and what follows from it.
+
+    It takes long to be called quick, and one message of a second ends it: what waits here for a
+    slot could run elsewhere meanwhile.
+    """
+
+    def __init__(self) -> None:
+        self._mean = 2 * SLOW_SECONDS
+        self.quick = False
+
+    def note(self, seconds: float) -> bool:
+        """Take note of a message that is done; return whether `quick` is another now."""
+        self._mean += (seconds - self._mean) * _SHARE
+        if self._mean < QUICK_SECONDS:
+            return self._become(quick=True)
+        return self._mean > SLOW_SECONDS and self._become(quick=False)
+
+    def note_wait(self) -> bool:
+        """Take note of a message that waited in vain; return whether `quick` is another now."""
+        self._mean = max(self._mean, 2 * SLOW_SECONDS)
+        return self._become(quick=False)
+
+    def _become(self, *, quick: bool) -> bool:
+        changed = self.quick != quick
+        self.quick = quick
+        return changed
