@@ -13,6 +13,7 @@ from typing import Any
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
 
+import uvloop  # noqa: E402
 from pydantic import ValidationError  # noqa: E402
 
 from taskqueue_api.nesting import allow_deep_json  # noqa: E402
@@ -40,7 +41,8 @@ def main(arguments: Sequence[str] = ()) -> int:
     allow_deep_json()
     configure_logging(settings.log_format, settings.log_level)
     try:
-        asyncio.run(run(settings))
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(run(settings))
     except OperatorError as error:
         print(f"the operator cannot start: {error}", file=sys.stderr)
         return 1
