@@ -180,13 +180,10 @@ def parse_json(data: bytes, *, kept: bool = False) -> Any:
     try:
         text = data.decode("utf-8")
         # Called for each number, these are slow; hardly any text needs them.
-        careful = _MAYBE_BEYOND.search(text) is not None
-        value = json.loads(
-            text,
-            parse_constant=_refuse_constant,
-            parse_int=(_keep_int if kept else _read_int) if careful else None,
-            parse_float=_keep_float if kept and careful else None,
-        )
+        if _MAYBE_BEYOND.search(text):
+            value = (_KEEPING if kept else _READING).decode(text)
+        else:
+            value = _PLAIN.decode(text)
     except UnicodeDecodeError as error:
         raise ValueError(f"it is not UTF-8: {error}") from error
     except json.JSONDecodeError as error:
@@ -220,3 +217,11 @@ def _keep_float(text: str) -> float:
 
 def _refuse_constant(name: str) -> Any:
     raise ValueError(f"it is not JSON: {name} is no JSON number")
+
+
+# Made once: json.loads makes one each time, and takes longer for it than for a small payload.
+_PLAIN = json.JSONDecoder(parse_constant=_refuse_constant)
+_READING = json.JSONDecoder(parse_constant=_refuse_constant, parse_int=_read_int)
+_KEEPING = json.JSONDecoder(
+    parse_constant=_refuse_constant, parse_int=_keep_int, parse_float=_keep_float
+)
