@@ -1,5 +1,6 @@
 """What the worker's tests share."""
 
+import asyncio
 import os
 import select
 import ssl
@@ -7,9 +8,18 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from tests.certificates import create_server_context
 from tests.worker.http_server import HttpServer, running
+
+
+def pytest_asyncio_loop_factories(
+    config: pytest.Config,
+    item: pytest.Item,
+) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Have the tests' loops made by uvloop, as the worker's own is."""
+    return {"uvloop": uvloop.new_event_loop}
 
 
 @pytest.fixture

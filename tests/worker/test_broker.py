@@ -29,6 +29,19 @@ class FakeSession:
         self.errors = list(errors)
         self.sent: list[tuple[str, str, bytes, pika.BasicProperties]] = []
         self.tries = 0
+        self.consuming = self.hears = True
+        self.asked: list[int] = []
+        self.ready = asyncio.Event()
+
+    async def open(self, *_: Any) -> None:
+        """Be open at once."""
+
+    async def ask_more(self, _: str, count: int) -> None:
+        self.asked.append(count)
+        self.ready.set()
+
+    async def close(self) -> None:
+        """Nothing is open."""
 
     async def publish(
         self, exchange: str, key: str, body: bytes, properties: pika.BasicProperties
@@ -181,3 +194,21 @@ async def test_a_copy_loses_a_high_priority_on_the_ladder_where_that_would_block
     await broker_with(session, tmp_path).publish_copy(exchange, lambda: "k", original, {})
     assert session.sent[0][3].priority == expected
     assert original.properties.priority == priority
+
+
+async def test_more_messages_are_asked_for_on_the_next_connection_too(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "uri").write_text("amqp://host")
+    first, second = sessions = [FakeSession(), FakeSession()]
+    coming = iter(sessions)
+    monkeypatch.setattr("taskqueue_worker.broker.Session", lambda *_: next(coming))
+    broker = Broker(tmp_path, "tq.ns.q", Prefetch(1, 1), "p", jitter=lambda: 0.0)
+    running = asyncio.create_task(broker.run(lambda _: None, lambda _: None))
+    await first.ready.wait()
+    await broker.ask_more(16)
+    first.lost.set_result("gone")
+    await second.ready.wait()
+    running.cancel()
+    await asyncio.wait([running])
+    assert (first.asked, second.asked) == ([0, 16], [16])

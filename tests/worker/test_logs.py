@@ -105,3 +105,13 @@ def test_a_line_is_json_with_what_was_bound_and_the_error() -> None:
     assert re.fullmatch(r"20\d\d-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}", line.pop("time"))
     fields = {"level": "INFO", "logger": "a.b", "message": "done!"}
     assert line == {**fields, "uid": "u", "object": "é"}
+
+
+def test_a_stream_that_nobody_reads_ends_nothing(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr(log.stream, "flush", refuse)
+    log.say("a")
+    log.say("b", logging.ERROR)
+    log.handler.close()

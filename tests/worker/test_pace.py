@@ -37,8 +37,8 @@ def test_messages_between_quick_and_slow_change_nothing() -> None:
 
 def test_a_message_that_waited_in_vain_ends_it_before_any_slot_is_free() -> None:
     pace = quick_pace()
-    assert pace.note_wait()
+    assert pace.end()
     assert not pace.quick
-    assert not pace.note_wait()
+    assert not pace.end()
     assert not pace.note(QUICK_SECONDS / 5)
     assert not pace.quick

@@ -63,6 +63,8 @@ class FakeChannel(Channel):
         return f"tag-{len(self.asked)}"
 
     def basic_cancel(self, consumer_tag: str = "", callback: Any = None) -> None:
+        if self.is_shut:
+            raise ChannelWrongStateError("Channel is closed.")
         self.asked.append(("cancel", consumer_tag))
         callback(None)
 
@@ -215,6 +217,22 @@ async def test_more_messages_are_asked_for_once_and_until_that_is_over() -> None
         ("consume", {"x-priority": -1}),
         *(("cancel", tag) for tag in ("tag-2", "tag-4", "tag-9")),
     ]
+
+
+async def test_a_drain_goes_on_when_the_connection_is_lost_meanwhile() -> None:
+    connection = FakeConnection(None, None)
+    session = await open_session(connection)
+    await session._open_consumer("tq.ns.q", Prefetch(4, 2))
+    session.consuming = True
+    connection.channels[1].is_mute = True
+    asking = asyncio.create_task(session.ask_more("tq.ns.q", 64))
+    await asyncio.sleep(0)
+    stopping = asyncio.create_task(session.stop_consuming())
+    await asyncio.sleep(0)
+    connection.channels[1].is_shut = True
+    session._lose("gone")
+    await asyncio.gather(asking, stopping)
+    assert [step for step, _ in connection.channels[1].asked].count("cancel") == 0
 
 
 async def test_what_is_asked_for_while_the_connection_goes_is_no_fault() -> None:

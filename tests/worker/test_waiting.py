@@ -1,7 +1,7 @@
 """What no slot takes is given back, so that a worker that is free can have it."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 import pytest
@@ -12,14 +12,27 @@ from taskqueue_worker.inflight import Entry, State
 from taskqueue_worker.waiting import WaitingRoom
 
 
+class Timer:
+    """One of them."""
+
+    def __init__(self, cancel: Callable[[], None]) -> None:
+        self.cancel = cancel
+
+
 class Timers:
     """Takes the place of the loop's: keeps what is to be called, and after how many seconds."""
 
     def __init__(self) -> None:
         self.planned: list[tuple[float, Any, Entry]] = []
 
-    def call_later(self, seconds: float, call: Any, entry: Entry) -> None:
-        self.planned.append((seconds, call, entry))
+    def call_later(self, seconds: float, call: Any, entry: Entry) -> Timer:
+        planned = (seconds, call, entry)
+        self.planned.append(planned)
+        return Timer(lambda: self._forget(planned))
+
+    def _forget(self, planned: tuple[float, Any, Entry]) -> None:
+        if planned in self.planned:
+            self.planned.remove(planned)
 
     def fire(self) -> None:
         """Let the time of all of them come."""
@@ -64,11 +77,13 @@ async def test_what_waits_for_too_long_is_given_back_and_not_taken(timers: Timer
     assert await room.take() is two
 
 
-async def test_what_a_slot_has_taken_stays(timers: Timers) -> None:
+async def test_what_a_slot_has_taken_stays_and_is_kept_by_nothing_here(timers: Timers) -> None:
     room, one = Room(), entry()
     room.put(one)
+    ((_, call, _),) = timers.planned
     (await room.take()).state = State.CLAIMING
-    timers.fire()
+    assert timers.planned == []
+    call(one)  # it was due in that very moment
     assert room.given_back == []
 
 

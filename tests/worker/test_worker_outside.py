@@ -190,3 +190,14 @@ async def test_quick_handlers_have_more_messages_at_hand_until_one_waits_in_vain
     bench.deliver(3, **outside())
     await wait_asked(bench, ample_messages(1), 0)
     assert bench.broker.returned == [Tag(1, 3)]
+
+
+async def test_a_task_ends_it_for_its_outcome_may_have_to_wait(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.runner.outcome = Success(None)
+    monkeypatch.setattr("taskqueue_worker.pace.QUICK_SECONDS", HOUR.total_seconds())
+    bench.deliver(1, **outside())
+    await wait_asked(bench, ample_messages(1))
+    bench.deliver(2)
+    await wait_asked(bench, ample_messages(1), 0)

@@ -89,7 +89,8 @@ class BunchingHandler(logging.StreamHandler[TextIO]):
                 self._later.cancel()
                 self._later = None
             self._written = self._monotonic()
-            super().flush()
+            with contextlib.suppress(OSError):  # where nobody takes the log, work goes on
+                super().flush()
         finally:
             self.release()
 

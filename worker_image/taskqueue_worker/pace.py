@@ -6,7 +6,7 @@ SLOW_SECONDS = 0.02
 
 
 class Pace:
-    """The mean time that the last messages took their slots, and what follows from it.
+    """The mean time that messages without a Task took their slots, and what follows from it.
 
     It takes long to be called quick, and one message of a second ends it: what waits here for a
     slot could run elsewhere meanwhile.
@@ -23,8 +23,8 @@ class Pace:
             return self._become(quick=True)
         return self._mean > SLOW_SECONDS and self._become(quick=False)
 
-    def note_wait(self) -> bool:
-        """Take note of a message that waited in vain; return whether `quick` is another now."""
+    def end(self) -> bool:
+        """Take note of a Task, or of a message that waited in vain; return the same."""
         self._mean = max(self._mean, 2 * SLOW_SECONDS)
         return self._become(quick=False)
 

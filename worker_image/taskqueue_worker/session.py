@@ -214,7 +214,7 @@ class Session:
             async with asyncio.timeout(_CLOSE_SECONDS), self._asking:
                 for tag in self._consumer_tags:
                     await self._step(partial(consumer.basic_cancel, tag))
-        except (TimeoutError, BrokerError):
+        except (TimeoutError, BrokerError, AMQPError):
             self._lose("the consumer could not be cancelled")
 
     async def close(self) -> None:

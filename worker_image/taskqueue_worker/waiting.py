@@ -47,18 +47,23 @@ class WaitingRoom:
     def __init__(self, give_back: Callable[[Entry], None]) -> None:
         self._give_back = give_back
         self._queue: asyncio.Queue[Entry] = asyncio.Queue()
+        self._timers: dict[int, asyncio.TimerHandle] = {}
         self._seconds = FIRST_SECONDS
 
     def put(self, entry: Entry) -> None:
         """Let an entry wait."""
         self._queue.put_nowait(entry)
         if not entry.parkings:  # its Task is run by another worker, wherever its message is
-            asyncio.get_running_loop().call_later(self._seconds, self._stop, entry)
+            timer = asyncio.get_running_loop().call_later(self._seconds, self._stop, entry)
+            self._timers[id(entry)] = timer
 
     async def take(self) -> Entry:
         """Return the entry whose turn it is, once there is one."""
         while True:
             entry = await self._queue.get()
+            timer = self._timers.pop(id(entry), None)
+            if timer is not None:
+                timer.cancel()  # or it would keep the message for as long as it had to wait
             if entry.state is State.WAITING:
                 self._seconds = FIRST_SECONDS
                 return entry

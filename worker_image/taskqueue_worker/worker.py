@@ -186,15 +186,18 @@ class Worker:
             metrics.BUSY.inc()
             try:
                 if isinstance(entry.message, TaskMessage):
+                    # The more Tasks are at hand, the more outcomes an API server that is away
+                    # keeps from being written.
+                    self._follow_pace(changed=self._pace.end())
                     entry.state = State.CLAIMING
                     await self._serve_task(entry, entry.message, permit)
                 else:
                     entry.state = State.ACTIVE
                     await self._run_outside(entry, entry.message, permit)
+                    self._follow_pace(changed=self._pace.note(time.monotonic() - begun))
             finally:
                 permit.give_back()
                 metrics.BUSY.dec()
-            self._follow_pace(changed=self._pace.note(time.monotonic() - begun))
 
     def _follow_pace(self, *, changed: bool) -> None:
         """Have as many messages at hand as suits the time that handlers take."""
@@ -383,7 +386,7 @@ class Worker:
 
     def _give_up(self, entry: Entry) -> None:
         """Give back what no slot took in time."""
-        self._follow_pace(changed=self._pace.note_wait())
+        self._follow_pace(changed=self._pace.end())
         self._give_back(entry)
 
     def _give_back(self, entry: Entry) -> None:

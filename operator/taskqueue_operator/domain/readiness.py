@@ -1,7 +1,7 @@
 """A TaskQueue's conditions, from what was found."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from taskqueue_api.conditions import MESSAGE_MAX, Condition, ConditionStatus, parse_time
@@ -68,12 +68,15 @@ def decide_workers_ready(
     least: int,
     deployment: Mapping[str, Any],
     pods: Sequence[Mapping[str, Any]],
+    *,
     now: datetime,
+    waited: timedelta,
 ) -> Finding:
     """Return whether the wanted workers consume, and the pods' own reason when they do not.
 
     least: how many must be ready, whatever the backlog. deployment: the object as last seen.
-    pods: the worker pods; may be empty when all is well.
+    pods: the worker pods; may be empty when all is well. waited: since so many are wanted; for it
+    counts how long a pod takes, once there is one.
     """
     status = deployment.get("status", {})
     ready = status.get("readyReplicas", 0)
@@ -94,7 +97,7 @@ def decide_workers_ready(
     if ready >= desired:
         return Finding("True", "RollingOut", f"{updated} of {desired} workers are up to date")
     name = find_starting_pod(pods)
-    if ready >= least and start_seconds(pods, now) < STARTING_SECONDS:
+    if ready >= least and start_seconds(pods, now, waited) < STARTING_SECONDS:
         return Finding("False", SCALING_UP, f"{ready} of {desired} workers are ready, more start")
     hint = f"; `kubectl describe pod {name}` tells what it waits for" if name else ""
     return Finding("False", WORKERS_STARTING, f"{ready} of {desired} workers are ready{hint}")
@@ -171,12 +174,17 @@ def find_starting_pod(pods: Sequence[Mapping[str, Any]]) -> str | None:
     return min((name for created, name in starting if created == newest), default=None)
 
 
-def start_seconds(pods: Sequence[Mapping[str, Any]], now: datetime) -> float:
-    """Return for how long the oldest pod has been there that is not ready yet; 0: there is none."""
+def start_seconds(pods: Sequence[Mapping[str, Any]], now: datetime, waited: timedelta) -> float:
+    """Return for how long the oldest pod has been there that is not ready yet.
+
+    waited: the answer while there is none, since nobody has made it yet.
+    """
     created = [
         parse_time(pod["metadata"]["creationTimestamp"]) for pod in pods if not _is_ready(pod)
     ]
-    return max(((now - moment).total_seconds() for moment in created), default=0.0)
+    return max(
+        ((now - moment).total_seconds() for moment in created), default=waited.total_seconds()
+    )
 
 
 def _is_staying(pod: Mapping[str, Any]) -> bool:

@@ -138,7 +138,10 @@ class Scaler:
             return
         before, queue.applied, queue.told = queue.told, replicas, replicas
         reason = queue.reasons.get(replicas)
-        queue.reasons = {}
+        # That of another number, which is wanted meanwhile, is told with it.
+        queue.reasons = {
+            n: one for n, one in queue.reasons.items() if n == queue.replicas != replicas
+        }
         if before is not None and before != replicas:
             self._start(self._reports.scaled(key, queue.body, before, replicas, reason))
 

@@ -65,6 +65,7 @@ class Workers:
         self._now = now
         self._deployments: dict[QueueKey, Mapping[str, Any]] = {}
         self._given: dict[QueueKey, int] = {}
+        self._asked: dict[QueueKey, datetime] = {}
         self._builds: dict[QueueKey, Callable[[int], dict[str, Any]]] = {}
         # Each lasts for as long as somebody holds it or waits for it.
         self._locks: WeakValueDictionary[QueueKey, asyncio.Lock] = WeakValueDictionary()
@@ -93,6 +94,7 @@ class Workers:
         self._deployments.pop(key, None)
         self._builds.pop(key, None)
         self._given.pop(key, None)
+        self._asked.pop(key, None)
 
     def outdated(self, key: QueueKey) -> None:
         """Take note that the spec is another: the Deployment is next made by `ensure`."""
@@ -144,7 +146,10 @@ class Workers:
         resting = decide_resting(spec) if desired == 0 else None
         scaling = spec.workers.scaling
         least = min(desired, scaling.min_replicas) if scaling else desired
-        finding = resting or decide_workers_ready(desired, least, deployment, pods, self._now())
+        now = self._now()
+        finding = resting or decide_workers_ready(
+            desired, least, deployment, pods, now=now, waited=now - self._asked.get(key, now)
+        )
         self._scaler.found(key, counts.ready, find_fault(finding))
         return finding
 
@@ -177,6 +182,8 @@ class Workers:
                 if build is None or replicas is None:
                     return
             await self._children.apply(owner, [build(replicas)])
+            if self._given.get(key) != replicas:
+                self._asked[key] = self._now()
             self._given[key] = replicas
             self._scaler.applied(key, replicas)
 

@@ -158,11 +158,14 @@ def pod_of(
 def test_the_pod_to_look_at_is_one_that_starts(
     pods: list[dict[str, Any]], named: str | None
 ) -> None:
-    message = decide_workers_ready(2, 2, deployment(ready=1), pods, SOON).message
+    message = decide_workers_ready(
+        2, 2, deployment(ready=1), pods, now=SOON, waited=NOT_LONG
+    ).message
     hint = f"; `kubectl describe pod {named}` tells what it waits for" if named else ""
     assert message == f"1 of 2 workers are ready{hint}"
 
 
+NOT_LONG = timedelta(seconds=1)
 SOON = datetime(2026, 1, 2, 12, 0, 50, tzinfo=UTC)
 
 
@@ -180,16 +183,28 @@ def test_more_workers_than_must_be_ready_may_take_a_while_to_start(
 ) -> None:
     pods = [pod_of("a", 0, READY), pod_of("b", 0), pod_of("c", 30)]
     now = SOON.replace(second=0) + timedelta(seconds=seconds)
-    finding = decide_workers_ready(3, least, deployment(ready=1), pods, now)
+    finding = decide_workers_ready(3, least, deployment(ready=1), pods, now=now, waited=NOT_LONG)
     assert (finding.status, finding.reason) == ("False", reason)
     assert find_fault(finding) is None
     ready = build_conditions(1, BROKER, CREDENTIALS, finding, LIMITS, PRIORITIES)[0]
     assert ready.status == ("True" if reason == SCALING_UP else "False")
 
 
+@pytest.mark.parametrize(
+    ("seconds", "reason"), [pytest.param(59, SCALING_UP), pytest.param(60, "WorkersStarting")]
+)
+def test_pods_that_nobody_makes_may_not_take_longer(seconds: int, reason: str) -> None:
+    waited = timedelta(seconds=seconds)
+    finding = decide_workers_ready(3, 0, deployment(ready=0), [], now=SOON, waited=waited)
+    assert (finding.status, finding.reason) == ("False", reason)
+
+
 def test_a_pod_being_deleted_does_not_speak_for_the_others() -> None:
     pods = [pod_of("a", 1, waiting("ErrImagePull", "old"), deleted=True), pod_of("b", 2)]
-    assert decide_workers_ready(2, 2, deployment(ready=1), pods, SOON).reason == "WorkersStarting"
+    assert (
+        decide_workers_ready(2, 2, deployment(ready=1), pods, now=SOON, waited=NOT_LONG).reason
+        == "WorkersStarting"
+    )
 
 
 def deployment(conditions: list[dict[str, str]] | None = None, **numbers: int) -> dict[str, Any]:
@@ -258,7 +273,7 @@ REPLICA_FAILURE = [{"type": "ReplicaFailure", "status": "True", "message": "exce
 def test_workers_are_ready_when_all_wanted_ones_are_up_to_date(
     found: dict[str, Any], pods: list[dict[str, Any]], expected: tuple[str, str, str]
 ) -> None:
-    finding = decide_workers_ready(2, 2, found, pods, SOON)
+    finding = decide_workers_ready(2, 2, found, pods, now=SOON, waited=NOT_LONG)
     assert (finding.status, finding.reason) == expected[:2]
     assert finding.message.startswith(expected[2])
 
