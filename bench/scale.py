@@ -110,7 +110,7 @@ def _measure_restart(stage: Stage, readings: Readings, name: str, count: int) ->
     _wait(stage, lambda: _counted(stage) == count + 1 + probes)
     settled = time.time()
     operator = _operator()
-    readings.add(f"operator_start_to_first_new_task_{name}", "s", new - begun)
+    readings.add(f"operator_start_to_first_task_{name}", "s", new - begun)
     readings.add(f"operator_start_to_waiting_task_{name}", "s", waiting - begun)
     readings.add(f"operator_start_to_settled_{name}", "s", settled - begun)
     readings.add(f"operator_cpu_to_settled_{name}", "s", operator.cpu)
@@ -148,7 +148,7 @@ def _measure_flow(stage: Stage, readings: Readings, name: str) -> None:
     before = cpu_seconds()
     readings.add(f"tasks_{name}", "1/s", run("new", _SAMPLE))
     used = cpu_per_task(before, cpu_seconds(), _SAMPLE)
-    for component in ("operator", "api_server"):
+    for component in ("operator", "api_server", "worker"):
         readings.add(f"cpu_per_task_{component}_{name}", "ms", used[component])
 
 
