@@ -105,14 +105,17 @@ class Stage:
     def remove_tasks(self, path: str) -> None:
         """Delete all objects of a collection.
 
-        Some at a time: the API server breaks off a request that takes it a minute.
+        Some at a time: the API server breaks off a request that takes it a minute. Raises
+        WaitTimeoutError.
         """
         where = f"{path}?propagationPolicy=Background&limit={_DELETED_AT_ONCE}"
-        while True:
+
+        def is_last() -> bool:
             deleted = json.loads(self.kubectl.run("delete", "--raw", where)).get("items", [])
-            # Those that somebody's finalizer keeps would be in each answer again.
-            if len(deleted) < _DELETED_AT_ONCE:
-                return
+            # Those that somebody's finalizer keeps are in each answer again.
+            return len(deleted) < _DELETED_AT_ONCE
+
+        wait_for(is_last, timeout_seconds=_CLEARED_SECONDS, describe=self.kubectl.diagnose)
 
 
 def queue_with(name: str, slots: int, *, scaled: bool = False, **spec: Any) -> Object:
