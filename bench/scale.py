@@ -51,8 +51,11 @@ def measure_queues(stage: Stage, readings: Readings) -> None:
     there = 0
     for count in TASKQUEUES:
         name = f"with_{count}_queues"
+        reconciled = _reconciled(stage)
         _measure_new_queues(stage, readings, name, range(there, count))
         _wait_all(stage, [f"rest-{number}" for number in range(there, count)], is_idle)
+        mean = mean_between(reconciled, _reconciled(stage))
+        readings.add(f"reconcile_mean_{name}", "ms", mean * 1000)
         readings.add(f"operator_memory_{name}", "MB", _operator().memory / _MEGABYTE)
         before = cpu_seconds()["operator"]
         time.sleep(_REST_SECONDS)  # what is measured is how little happens meanwhile
@@ -73,6 +76,20 @@ def is_ready(queue: Mapping[str, Any]) -> bool:
 def is_idle(queue: Mapping[str, Any]) -> bool:
     """Return whether a TaskQueue that is scaled is ready and at rest."""
     return is_ready(queue) and bool(_condition(queue, "Scaling").get("reason") == "Idle")
+
+
+def mean_between(before: tuple[float, float], after: tuple[float, float]) -> float:
+    """Return the mean of what was observed between two readings of a sum and its count."""
+    return (after[0] - before[0]) / (after[1] - before[1])
+
+
+def _reconciled(stage: Stage) -> tuple[float, float]:
+    """Return how long the operator has reconciled TaskQueues, in seconds, and how often."""
+    total, count = (
+        stage.system.metric(f"taskqueue_reconcile_duration_seconds_{kind}") or 0.0
+        for kind in ("sum", "count")
+    )
+    return total, count
 
 
 def _condition(queue: Mapping[str, Any], kind: str) -> Mapping[str, Any]:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from bench.scale import is_idle, is_ready
+from bench.scale import is_idle, is_ready, mean_between
 from bench.tasks import cpu_per_task
 from bench.worker import per_slot
 
@@ -55,3 +55,7 @@ def test_cost_of_a_task_is_what_came_on_top_in_milliseconds() -> None:
 
 def test_memory_of_a_slot_is_between_the_fewest_and_the_most() -> None:
     assert per_slot({1: 60.0, 8: 81.0, 4: 75.0}) == 3.0
+
+
+def test_mean_is_of_what_came_between() -> None:
+    assert mean_between((10.0, 100.0), (13.0, 150.0)) == pytest.approx(0.06)
