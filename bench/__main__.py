@@ -12,7 +12,7 @@ from typing import Any
 
 from bench import jobs, limit, scale, steps, tasks, worker
 from bench.figures import Figure, Readings, ratio, rounded, table
-from bench.messages import measuring
+from bench.messages import kinds, measuring
 from bench.results import RESULTS
 from bench.stage import Stage, stage
 from e2e.demo import DemoError
@@ -31,6 +31,11 @@ def _messages(_: Stage, readings: Readings) -> None:
     measuring.measure(readings, 1)
 
 
+def _kinds(_: Stage, readings: Readings) -> None:
+    """Take some runs of each kind of handlers, on a stage of their own."""
+    kinds.measure(readings)
+
+
 # In the order in which one round has them; those that are compared come one after the other.
 ROUNDS: Mapping[str, tuple[Callable[[Stage, Readings], None], ...]] = {
     "tasks": (limit.measure, tasks.measure, tasks.measure_requests),
@@ -40,7 +45,7 @@ ROUNDS: Mapping[str, tuple[Callable[[Stage, Readings], None], ...]] = {
 }
 # Once, after all rounds: they take many minutes, and leave the machine otherwise than it was.
 ONCE: Mapping[str, tuple[Callable[[Stage, Readings], None], ...]] = {
-    "worker": (worker.measure,),
+    "worker": (worker.measure, _kinds),
     "scale": (scale.measure_tasks, scale.measure_queues),
 }
 RATIOS = {

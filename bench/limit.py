@@ -14,15 +14,15 @@ ALONE = 200
 _TIME = "2026-01-01T00:00:00Z"
 
 
-def outcome_patch(step: Any = 0) -> dict[str, Any]:
-    """Return what a worker writes of a short Task that went well."""
+def outcome_patch(time: str = _TIME) -> dict[str, Any]:
+    """Return what a worker writes of a short Task that went well, at a time."""
     conditions = [
         {
             "type": kind,
             "status": "True",
             "reason": "Succeeded",
             "message": "",
-            "lastTransitionTime": _TIME,
+            "lastTransitionTime": time,
         }
         for kind in ("Succeeded", "Finished")
     ]
@@ -36,12 +36,12 @@ def outcome_patch(step: Any = 0) -> dict[str, Any]:
         "status": {
             "phase": "Succeeded",
             "attempts": 1,
-            "startTime": _TIME,
-            "completionTime": _TIME,
+            "startTime": time,
+            "completionTime": time,
             "duration": "1ms",
             "conditions": conditions,
             "worker": worker,
-            "result": step,
+            "result": 0,
         }
     }
 

@@ -22,6 +22,9 @@ PLAIN_KIND = "PlainProbe"
 _PLAIN_PROBES = "plainprobes"
 _LIMIT_KINDS = (f"{TASKS}.{LIMIT_GROUP}", f"{_PLAIN_PROBES}.{LIMIT_GROUP}")
 _SECONDS = 180.0
+_DELETED_AT_ONCE = 2000
+# Tens of thousands of Tasks may be there.
+_CLEARED_SECONDS = 600.0
 _HANDLERS = """
 import time
 from taskqueue_worker import task
@@ -100,8 +103,19 @@ class Stage:
         wait_for(gone, timeout_seconds=_SECONDS, describe=self.kubectl.diagnose)
 
     def remove_tasks(self, path: str) -> None:
-        """Delete all objects of a collection."""
-        self.kubectl.run("delete", "--raw", f"{path}?propagationPolicy=Background")
+        """Delete all objects of a collection.
+
+        Some at a time: the API server breaks off a request that takes it a minute. Raises
+        WaitTimeoutError.
+        """
+        where = f"{path}?propagationPolicy=Background&limit={_DELETED_AT_ONCE}"
+
+        def is_last() -> bool:
+            deleted = json.loads(self.kubectl.run("delete", "--raw", where)).get("items", [])
+            # Those that somebody's finalizer keeps are in each answer again.
+            return len(deleted) < _DELETED_AT_ONCE
+
+        wait_for(is_last, timeout_seconds=_CLEARED_SECONDS, describe=self.kubectl.diagnose)
 
 
 def queue_with(name: str, slots: int, *, scaled: bool = False, **spec: Any) -> Object:
@@ -130,6 +144,9 @@ def stage() -> Iterator[Stage]:
     system = release.bring_up()
     api, kubectl = system.api, Kubectl(NAMESPACE)
     made = Stage(api, system, LoadClient(), kubectl)
+    # What the run before left, if it was broken off or has only just ended.
+    gone = ("delete", "namespace", NAMESPACE, "--ignore-not-found")
+    kubectl.run(*gone, timeout_seconds=_CLEARED_SECONDS)
     api.create_namespace(namespace(NAMESPACE))
     try:
         made.apply(config_map("bench-handlers", {"bench_handlers.py": _HANDLERS}))

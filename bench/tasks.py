@@ -1,5 +1,6 @@
 """Tasks end to end: how many a second, what each costs, and how long one takes."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from bench.figures import Readings, percentiles
@@ -37,10 +38,19 @@ def measure(stage: Stage, readings: Readings) -> None:
     done = _run(stage, "many-", COUNT)
     after = cpu_seconds()
     readings.add("tasks", "1/s", done.rate)
-    for component in before:
-        used = (after[component] - before[component]) / COUNT
-        readings.add(f"cpu_per_task_{component}", "ms", used * 1000)
+    for component, used in cpu_per_task(before, after, COUNT).items():
+        readings.add(f"cpu_per_task_{component}", "ms", used)
     stage.remove_tasks(stage.tasks)
+
+
+def cpu_per_task(
+    before: Mapping[str, float], after: Mapping[str, float], count: int
+) -> dict[str, float]:
+    """Return the milliseconds of processor time that each component took for each Task.
+
+    before, after: what `cpu_seconds` said then.
+    """
+    return {name: (after[name] - before[name]) / count * 1000 for name in before}
 
 
 def measure_requests(stage: Stage, readings: Readings) -> None:

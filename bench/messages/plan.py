@@ -49,6 +49,11 @@ class Cell:
         return known or int(_DEFAULT_SECONDS * self.slots * per_slot)
 
     @property
+    def options(self) -> list[str]:
+        """Return what the publisher is told of it."""
+        return [] if self.seconds is None else [f"--seconds={self.seconds}"]
+
+    @property
     def fastest(self) -> float | None:
         """The most messages per second that its handlers allow; None: any number."""
         return self.slots / self.seconds if self.seconds else None

@@ -1,7 +1,8 @@
 """Publish messages with the client that a system's users have; print the seconds that it took.
 
-A program of the rivals' environment: `python publisher.py SYSTEM COUNT [--seconds N]`, with
-BROKER_URL. With CONFIRM=1 each message is confirmed before the next is sent; otherwise none is.
+A program of the rivals' environment: `python publisher.py SYSTEM COUNT [--seconds N]
+[--bytes N]`, with BROKER_URL. With CONFIRM=1 each message is confirmed before the next is sent;
+otherwise none is.
 """
 
 import argparse
@@ -20,8 +21,13 @@ class Client(NamedTuple):
     close: Callable[[], object]
 
 
-def ours(seconds: float | None) -> Client:
-    """Return a producer outside the cluster's API."""
+def payload_of(size: int) -> dict[str, str]:
+    """Return a payload of so many bytes as JSON, at least 12."""
+    return {"text": "x" * (size - len(json.dumps({"text": ""})))}
+
+
+def ours(seconds: float | None, size: int = 0) -> Client:
+    """Return a producer outside the cluster's API. size: of payloads; 0: there is none."""
     import pika
 
     connection = pika.BlockingConnection(pika.URLParameters(os.environ["BROKER_URL"]))
@@ -29,7 +35,8 @@ def ours(seconds: float | None) -> Client:
     confirm = os.environ.get("CONFIRM") == "1"
     if confirm:
         channel.confirm_delivery()
-    handler, payload = ("noop", None) if seconds is None else ("pause", {"seconds": seconds})
+    nothing = payload_of(size) if size else None
+    handler, payload = ("noop", nothing) if seconds is None else ("pause", {"seconds": seconds})
     key = os.environ["ROUTING_KEY"]
 
     def publish() -> None:
@@ -72,9 +79,14 @@ def main() -> None:
     parser.add_argument("system", choices=("ours", "celery", "dramatiq"))
     parser.add_argument("count", type=int)
     parser.add_argument("--seconds", type=float, help="that a handler takes (default: no-op)")
+    parser.add_argument("--bytes", type=int, default=0, help="of a payload of ours (default: none)")
     parser.add_argument("--warm-up", type=int, default=0, help="messages that are not timed")
     given = parser.parse_args()
-    clients = {"ours": ours, "celery": celery, "dramatiq": dramatiq}
+    clients = {
+        "ours": lambda seconds: ours(seconds, given.bytes),
+        "celery": celery,
+        "dramatiq": dramatiq,
+    }
     client = clients[given.system](given.seconds)
     for _ in range(given.warm_up):
         client.publish()

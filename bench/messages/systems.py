@@ -1,7 +1,7 @@
 """The three systems, each with its queue filled by its own client and drained by its workers."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from bench.messages.plan import CELERY, DRAMATIQ, OURS, Cell, dramatiq_form, rival_prefetch
@@ -12,6 +12,26 @@ from taskqueue_api.names import QUEUE_LABEL, dead_letter_queue, work_queue
 
 _REQUESTS = {"cpu": "50m", "memory": "128Mi"}
 """What our workers' pods ask for by default: it is their weight when all processors are busy."""
+
+PYTHON_WORKERS: Mapping[str, Any] = {
+    "handlers": {"python": {"module": "ours_app"}},
+    "template": {
+        "volumes": [{"name": APPS, "configMap": {"name": APPS}}],
+        "volumeMounts": [{"name": APPS, "mountPath": "/app", "readOnly": True}],
+    },
+}
+"""`spec.workers` of our handlers, but for their number."""
+
+
+class Load(Protocol):
+    """What is put into a queue, and how it is worked off. options: of the publisher."""
+
+    @property
+    def slots(self) -> int: ...
+    @property
+    def messages(self) -> int: ...
+    @property
+    def options(self) -> list[str]: ...
 
 
 class System(Protocol):
@@ -25,22 +45,29 @@ class System(Protocol):
 
 
 class Ours:
-    """A TaskQueue for each number of slots, paused while it is not measured."""
+    """A TaskQueue for each number of slots, paused while it is not measured.
 
-    def __init__(self, stage: Stage) -> None:
+    kind: of their handlers, which their names tell. workers: as PYTHON_WORKERS.
+    """
+
+    def __init__(
+        self, stage: Stage, kind: str = "python", workers: Mapping[str, Any] = PYTHON_WORKERS
+    ) -> None:
         self._stage = stage
+        self._kind = kind
+        self._workers = workers
         self._created: set[str] = set()
 
-    def drain(self, cell: Cell) -> Sequence[Sample]:
+    def drain(self, cell: Load) -> Sequence[Sample]:
         """Publish as a producer outside the cluster's API, then let the worker begin."""
         name = self._ensure(cell.slots)
         queue, rabbit = work_queue(NAMESPACE, name), self._stage.rabbit
-        options, environ = _options(cell), self._environ(name)
+        environ = self._environ(name)
         self._stage.fill(
             rabbit,
             queue,
             cell.messages,
-            lambda count: self._stage.publish(OURS, count, *options, environ=environ),
+            lambda count: self._stage.publish(OURS, count, *cell.options, environ=environ),
         )
         samples = self._stage.watch_drain(rabbit, queue, lambda: self._pause(name, paused=False))
         self._pause(name, paused=True)
@@ -60,9 +87,10 @@ class Ours:
         return seconds
 
     def _ensure(self, slots: int) -> str:
-        name = f"slots-{slots}"
+        name = f"{self._kind}-slots-{slots}"
         if name not in self._created:
-            self._stage.kubectl.apply([_our_queue(name, slots)])
+            workers = {"replicas": 1, "concurrency": slots, **self._workers}
+            self._stage.kubectl.apply([taskqueue(name, workers, paused=True)])
             self._stage.wait(
                 f"queue of '{name}' is there",
                 lambda: self._stage.rabbit.depth(work_queue(NAMESPACE, name)),
@@ -102,12 +130,12 @@ class Rival:
         """Publish the tasks, then start the worker."""
         rabbit = self._stage.rivals_rabbit
         self._delete_queue()
-        options, environ = _options(cell), {"BROKER_URL": address_of(rabbit)}
+        environ = {"BROKER_URL": address_of(rabbit)}
         self._stage.fill(
             rabbit,
             self._name,
             cell.messages,
-            lambda count: self._stage.publish(self._name, count, *options, environ=environ),
+            lambda count: self._stage.publish(self._name, count, *cell.options, environ=environ),
         )
         try:
             samples = self._stage.watch_drain(rabbit, self._name, lambda: self._start(cell))
@@ -173,20 +201,6 @@ def dramatiq_command(cell: Cell, prefetch: int | None = None) -> list[str]:
     # Of a process, and not to be set by an argument.
     ahead = [] if prefetch is None else ["env", f"dramatiq_queue_prefetch={prefetch * threads}"]
     return [*ahead, "python3", "-m", "dramatiq", "dramatiq_app", *form]
-
-
-def _options(cell: Cell) -> list[str]:
-    return [] if cell.seconds is None else [f"--seconds={cell.seconds}"]
-
-
-def _our_queue(name: str, slots: int) -> dict[str, Any]:
-    template = {
-        "volumes": [{"name": APPS, "configMap": {"name": APPS}}],
-        "volumeMounts": [{"name": APPS, "mountPath": "/app", "readOnly": True}],
-    }
-    handlers = {"python": {"module": "ours_app"}}
-    workers = {"replicas": 1, "concurrency": slots, "handlers": handlers, "template": template}
-    return taskqueue(name, workers, paused=True)
 
 
 def _rival_pod(name: str, command: list[str], packages: str) -> dict[str, Any]:
