@@ -139,9 +139,9 @@ class Scaler:
         before, queue.applied, queue.told = queue.told, replicas, replicas
         reason = queue.reasons.get(replicas)
         # That of another number, which is wanted meanwhile, is told with it.
-        queue.reasons = {
-            n: one for n, one in queue.reasons.items() if n == queue.replicas != replicas
-        }
+        wanted = queue.replicas
+        kept = queue.reasons.get(wanted) if wanted is not None and wanted != replicas else None
+        queue.reasons = {kept.replicas: kept} if kept else {}
         if before is not None and before != replicas:
             self._start(self._reports.scaled(key, queue.body, before, replicas, reason))
 

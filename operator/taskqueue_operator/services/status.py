@@ -31,6 +31,9 @@ from taskqueue_operator.errors import (
 QUEUE_SECONDS = 5.0
 """At most one write per TaskQueue in this time."""
 
+NEWS_SECONDS = 1.0
+"""The same when `Ready` has another reason: people and scripts wait for that."""
+
 TICK_SECONDS = 0.2
 """One write per tick: 5/s in all."""
 
@@ -45,13 +48,14 @@ class Row:
     """One TaskQueue's status: as it should be, and as it was last written.
 
     body: the object, for Events and its identity.
-    written: loop time of the last write.
+    written: loop time of the last write. refused: whether it failed.
     """
 
     body: Mapping[str, Any]
     wanted: TaskQueueStatus
     stored: TaskQueueStatus
     written: float = float("-inf")
+    refused: bool = False
     news: list[Condition] = field(default_factory=list)
 
 
@@ -192,7 +196,9 @@ class StatusBoard:
         due = [
             (row.written, key)
             for key, row in rows
-            if key in self._touched and now - row.written >= QUEUE_SECONDS
+            if key in self._touched
+            and row.wanted.conditions  # the first reconcile finds them, in a moment
+            and now - row.written >= _pause(row)
         ]
         if due:
             _, key = min(due)
@@ -218,9 +224,10 @@ class StatusBoard:
         except ClusterError as error:
             metrics.STATUS_WRITES.labels("TaskQueue", type(error).__name__).inc()
             logger.warning("status not written: %s", error, extra=fields)
+            row.refused = True
             return
         metrics.STATUS_WRITES.labels("TaskQueue", "ok").inc()
-        row.stored = wanted
+        row.stored, row.refused = wanted, False
         await self._tell(row, fields)
 
     async def _tell(self, row: Row, fields: dict[str, str]) -> None:
@@ -241,3 +248,8 @@ class StatusBoard:
                 return
             except ClusterError as error:
                 logger.warning("Event not posted: %s", error, extra=fields)
+
+
+def _pause(row: Row) -> float:
+    """Return the seconds from one write to the next."""
+    return NEWS_SECONDS if row.news and not row.refused else QUEUE_SECONDS

@@ -7,6 +7,7 @@ import pytest
 from pika.exceptions import ChannelClosedByBroker
 from prometheus_client import REGISTRY
 
+from taskqueue_api.conditions import Condition
 from taskqueue_operator.domain.dead_letters import TOLD_SECONDS
 from taskqueue_operator.domain.dispatching import QueueKey
 from taskqueue_operator.errors import (
@@ -92,10 +93,14 @@ async def test_all_queues_are_read_over_one_channel(world: World) -> None:
 
 async def test_what_does_not_change_is_not_written(world: World) -> None:
     world.rabbit.ready = {DEAD: 3}
+    for key in (KEY, OTHER):
+        world.board.conditions(key, 1, [Condition(type="Ready", status="True", reason="Ready")])
+    await world.board.flush()
+    before = world.cluster.count("apply")
     writing = asyncio.create_task(world.board.run())
     await asyncio.sleep(20 * EVERY_SECONDS)
     writing.cancel()
-    assert world.cluster.count("apply") == 2
+    assert world.cluster.count("apply") == before + 2
     assert world.cluster.find("TaskQueue", "emails")["status"]["deadLetters"] == 3
 
 

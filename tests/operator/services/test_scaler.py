@@ -287,3 +287,18 @@ async def test_an_event_tells_why_there_are_as_many_as_it_says(world: Scaling) -
     await settle()
     (event,) = [one for one in world.cluster.events if one[1] == "Scaled"]
     assert event[2] == "from 3 to 2 workers: BacklogShrank: why two"
+
+
+async def test_the_reason_of_a_number_that_is_wanted_meanwhile_is_told_with_it(
+    world: Scaling,
+) -> None:
+    await world.reconcile(spec=spec())
+    await asyncio.sleep(TOLD_SECONDS)
+    queue = world.scaler._queues[KEY]
+    two = Decision(2, "BacklogGrew", "why two")
+    queue.replicas, queue.told = 2, 0
+    queue.reasons = {1: Decision(1, "BacklogGrew", "why one"), 2: two}
+    world.scaler.applied(KEY, 1)
+    assert queue.reasons == {2: two}
+    world.scaler.applied(KEY, 2)
+    assert queue.reasons == {}

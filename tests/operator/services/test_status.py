@@ -26,11 +26,20 @@ def ready(reason: str = "Ready", message: str = "fine") -> Condition:
     return Condition(type="Ready", status=status, reason=reason, message=message)
 
 
+OLD = {
+    "type": "BrokerReady",
+    "status": "True",
+    "reason": "QueuesDeclared",
+    "message": "",
+    "lastTransitionTime": "2026-01-01T00:00:00Z",
+}
+
+
 class World:
     """A board that writes, with one TaskQueue on it."""
 
     def __init__(self) -> None:
-        self.cluster = FakeCluster(build_taskqueue())
+        self.cluster = FakeCluster(build_taskqueue(status={"conditions": [OLD]}))
         self.board = StatusBoard(self.cluster)
         self.board.seen(KEY, self.cluster.find("TaskQueue", "emails"))
 
@@ -101,7 +110,8 @@ async def test_one_taskqueue_is_written_at_most_every_5_s(world: World) -> None:
 async def test_all_taskqueues_together_are_written_at_most_5_times_a_second(world: World) -> None:
     keys = [QueueKey("shop", f"q{number:02}") for number in range(60)]
     for key in keys:
-        body = world.cluster.add(build_taskqueue(metadata={"name": key.name, "uid": key.name}))
+        metadata = {"name": key.name, "uid": key.name}
+        body = world.cluster.add(build_taskqueue(metadata=metadata, status={"conditions": [OLD]}))
         world.board.seen(key, body)
         world.board.counts(key, TaskCounts(pending=1))
     await asyncio.sleep(2)
@@ -217,3 +227,31 @@ async def test_a_clean_stop_writes_what_is_left_at_once(world: World) -> None:
     await world.board.flush()
     assert world.writes == 2
     assert world.status["dispatchedThrough"] == "2026-01-02T12:01:00Z"
+
+
+async def test_nothing_is_written_before_a_reconcile_has_found_how_it_is(world: World) -> None:
+    world.cluster.add(build_taskqueue(status={}))
+    world.board.gone(KEY)
+    world.board.seen(KEY, world.cluster.find("TaskQueue", "emails"))
+    world.board.counts(KEY, TaskCounts(pending=1))
+    await asyncio.sleep(60)
+    assert world.writes == 0
+    world.board.conditions(KEY, 1, [ready()])
+    await asyncio.sleep(0.3)
+    assert world.writes == 1
+    assert world.status["tasks"]["pending"] == 1
+
+
+async def test_another_reason_of_ready_is_written_within_a_second(world: World) -> None:
+    world.board.conditions(KEY, 1, [ready("WorkersStarting")])
+    await asyncio.sleep(0.3)
+    world.board.counts(KEY, TaskCounts(pending=1))
+    await asyncio.sleep(1.5)
+    assert world.writes == 1
+    world.board.conditions(KEY, 1, [ready()])
+    await asyncio.sleep(0.3)
+    assert world.writes == 2
+    assert world.status["conditions"][0]["reason"] == "Ready"
+    world.board.counts(KEY, TaskCounts(pending=2))
+    await asyncio.sleep(1.5)
+    assert world.writes == 2
