@@ -7,7 +7,7 @@ from e2e.api import Object
 from e2e.space import Space, holds_for
 from e2e.system import name_of
 
-# Longer than the operator's slowest round: it looks again at everything each half minute.
+# A TaskQueue that has workers is looked at again each half minute.
 REST_SECONDS = 35.0
 SETTLED_SECONDS = 120.0
 _KINDS = ("TaskQueue", "Task", "Deployment", "Role", "RoleBinding", "Secret", "Event")
