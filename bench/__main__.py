@@ -89,9 +89,8 @@ def describe(figures: list[Figure], runs: int) -> dict[str, Any]:
     }
 
 
-def measure(parts: list[str], runs: int) -> list[Figure]:
-    """Run the parts side by side and return all figures."""
-    readings = Readings()
+def measure(readings: Readings, parts: list[str], runs: int) -> None:
+    """Run the parts side by side."""
     with stage() as made:
         tasks.warm_up(made)
         for run in range(runs):
@@ -104,7 +103,6 @@ def measure(parts: list[str], runs: int) -> list[Figure]:
             say(f"{name}, once")
             for take in ONCE[name]:
                 take(made, readings)
-    return readings.figures()
 
 
 def main() -> int:
@@ -117,12 +115,17 @@ def main() -> int:
     parts = [name for name in given.only.split(",") if name] or every
     if unknown := set(parts) - set(every):
         parser.error(f"no part {', '.join(sorted(unknown))}; there are: {', '.join(every)}")
+    readings, failed = Readings(), False
     try:
-        figures = measure(parts, given.runs)
-    except (NodeError, DemoError, CommandError, WaitTimeoutError) as error:
+        measure(readings, parts, given.runs)
+    except (NodeError, DemoError, CommandError, WaitTimeoutError, RuntimeError) as error:
+        # What was measured until then took its time, too.
         print(f"bench: {error}", file=sys.stderr)
-        return 1
+        failed = True
+    figures = readings.figures()
     print(table(figures))
+    if failed:
+        return 1
     print()
     print(table(find_ratios(figures)))
     if parts == every:
