@@ -94,7 +94,8 @@ def test_what_runs_is_finished_and_says_how_it_ended(space: Space) -> None:
     (event,) = space.wait("an Event says so too", lambda: space.events("Deleting"))
     assert event["type"] == "Normal"
     space.wait("more than a minute passes", lambda: time.monotonic() - begun > 70)
-    assert space.get("Task", "at-work")["status"]["phase"] == "Running"
+    status = space.get("Task", "at-work")["status"]
+    assert status["phase"] == "Running", status
     assert broker_users(space)
     space.let_go()
     body = space.wait_task("at-work", "Succeeded")
