@@ -48,6 +48,14 @@ ONCE: Mapping[str, tuple[Callable[[Stage, Readings], None], ...]] = {
     "worker": (worker.measure, _kinds),
     "scale": (scale.measure_tasks, scale.measure_queues),
 }
+_ENDS = (
+    NodeError,
+    DemoError,
+    CommandError,
+    WaitTimeoutError,
+    RuntimeError,
+    KeyboardInterrupt,
+)
 RATIOS = {
     "tasks_to_limit": ("tasks", "limit_create_1_patch"),
     "tasks_to_plain_limit": ("tasks", "limit_plain_kind_create_1_patch"),
@@ -118,9 +126,9 @@ def main() -> int:
     readings, failed = Readings(), False
     try:
         measure(readings, parts, given.runs)
-    except (NodeError, DemoError, CommandError, WaitTimeoutError, RuntimeError) as error:
+    except _ENDS as error:
         # What was measured until then took its time, too.
-        print(f"bench: {error}", file=sys.stderr)
+        print(f"bench: {error or 'stopped'}", file=sys.stderr)
         failed = True
     figures = readings.figures()
     print(table(figures))

@@ -57,11 +57,16 @@ def start_recorder(kubectl: Kubectl) -> Recorder:
     kubectl.apply([namespace(kubectl.namespace)])
     container = {
         "name": _NAME,
+        # Asked once: a busy machine that is late with an answer must not cut off the handlers.
+        "startupProbe": {
+            "httpGet": {"path": "/ready", "port": _PORT},
+            "periodSeconds": 1,
+            "failureThreshold": _START_SECONDS,
+        },
         "image": WORKER_IMAGE,
         "imagePullPolicy": "Never",
         "command": ["python3", "/app/recorder.py"],
         "ports": [{"containerPort": _PORT}],
-        "readinessProbe": {"httpGet": {"path": "/ready", "port": _PORT}, "periodSeconds": 1},
         "volumeMounts": [{"name": "code", "mountPath": "/app"}],
     }
     volumes = [{"name": "code", "configMap": {"name": HANDLERS_CONFIG}}]
