@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from bench import jobs, limit, scale, steps, tasks, worker
+from bench.arguments import count, some_of
 from bench.figures import Figure, Readings, ratio, rounded, table
 from bench.messages import kinds, measuring
 from bench.results import RESULTS
@@ -117,12 +118,13 @@ def main() -> int:
     """Measure, print the table, and write the results if everything was measured."""
     every = [*ROUNDS, *ONCE]
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--only", default="", help=f"some of {','.join(every)}; default: all")
-    parser.add_argument("--runs", type=int, default=3, help="default: 3")
+    parser.add_argument("--only", help=f"some of {','.join(every)}; default: all")
+    parser.add_argument("--runs", type=count, default=3, help="default: 3")
     given = parser.parse_args()
-    parts = [name for name in given.only.split(",") if name] or every
-    if unknown := set(parts) - set(every):
-        parser.error(f"no part {', '.join(sorted(unknown))}; there are: {', '.join(every)}")
+    try:
+        parts = every if given.only is None else some_of(given.only, every)
+    except ValueError as error:
+        parser.error(str(error))
     readings, failed = Readings(), False
     try:
         measure(readings, parts, given.runs)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bench.environment import PLOTS, ensure_environment, python_of
 from bench.plots.pictures import build_pictures
-from bench.results import RESULTS, read_results
+from bench.results import RESULTS, ResultsError, read_results
 from e2e.kubectl import CHECKOUT
 
 _DRAW = Path(__file__).parent / "draw.py"
@@ -21,17 +21,25 @@ _IMAGES = CHECKOUT / "docs" / "images"
 
 def main() -> int:
     """Draw the pictures, and say what could not be drawn."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--results", type=Path, default=RESULTS)
-    parser.add_argument("--folder", type=Path, default=_IMAGES)
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.plots", description=(__doc__ or "").partition("\n")[0]
+    )
+    parser.add_argument("--results", type=Path, default=RESULTS, help="of `make bench`")
+    parser.add_argument("--folder", type=Path, default=_IMAGES, help="of the pictures")
     given = parser.parse_args()
-    results = read_results(given.results)
+    try:
+        results = read_results(given.results)
+    except ResultsError as error:
+        print(f"plots: {error}", file=sys.stderr)
+        return 1
     if results is None:
         print(f"plots: there is no {given.results}; `make bench` writes it.", file=sys.stderr)
         return 1
     pictures, sentences = build_pictures(results)
     for sentence in sentences:
         print(f"plots: {sentence}", file=sys.stderr)
+    if not pictures:
+        return 1
     python = python_of(ensure_environment(PLOTS))
     text = json.dumps([asdict(picture) for picture in pictures])
     done = subprocess.run([python, _DRAW, given.folder], input=text, text=True, check=False)

@@ -1,6 +1,7 @@
 """What stands in the pictures: figures that the benchmarks add, and nothing that they lack."""
 
 import inspect
+import json
 import re
 import tomllib
 from collections.abc import Mapping
@@ -21,7 +22,7 @@ from tests.bench.made_up import build_document
 
 def build(figures: Mapping[str, tuple[str, float]]) -> tuple[dict[str, Picture], list[str]]:
     """Return the pictures of such figures by name, and what is said of what is absent."""
-    pictures, sentences = build_pictures(parse_results(build_document(figures)))
+    pictures, sentences = build_pictures(parse_results(json.dumps(build_document(figures))))
     return {picture.name: picture for picture in pictures}, sentences
 
 

@@ -7,7 +7,9 @@ import pytest
 
 from bench.__main__ import describe
 from bench.figures import Figure
-from bench.results import parse_results, read_results
+from bench.results import ResultsError, read_results
+
+FIGURE = '{"commit": "c", "machine": "m", "figures": [{"name": "n", "unit": "s", "runs": %s}]}'
 
 
 def test_what_the_benchmark_writes_is_read(tmp_path: Path) -> None:
@@ -25,6 +27,19 @@ def test_there_may_be_none(tmp_path: Path) -> None:
     assert read_results(tmp_path / "results.json") is None
 
 
-def test_anything_else_is_refused() -> None:
-    with pytest.raises(KeyError):
-        parse_results({"tasks": 1})
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        pytest.param("{}", "commit: Field required", id="nothing"),
+        pytest.param("[]", "object", id="a list"),
+        pytest.param('{"commit": ', "Invalid JSON", id="cut off"),
+        pytest.param(FIGURE % "[]", "figures.0.runs: .*at least 1", id="no runs"),
+        pytest.param(FIGURE % '["a"]', "figures.0.runs.0: .*number", id="no number"),
+        pytest.param(FIGURE % "[NaN]", "figures.0.runs.0: .*finite", id="not a number"),
+    ],
+)
+def test_anything_else_is_refused_in_words(tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / "results.json"
+    path.write_text(text)
+    with pytest.raises(ResultsError, match=f"results.json.*{words}"):
+        read_results(path)

@@ -1,5 +1,6 @@
 """The model of growth: what so many Tasks need, and what is too small first."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,7 +38,7 @@ def test_without_results_the_costs_are_the_defaults() -> None:
 
 def test_results_go_before_the_defaults_and_what_they_lack_is_said() -> None:
     document = build_document({f"cpu_per_task_{name}": ("ms", 2.0) for name in COMPONENTS[1:]})
-    costs = find_costs(parse_results(document))
+    costs = find_costs(parse_results(json.dumps(document)))
     assert costs.cpu_ms == {**dict.fromkeys(COMPONENTS, 2.0), "api_server": 6.44}
     assert costs.assumed == ("api_server",)
     said = describe_source(costs)
@@ -49,9 +50,9 @@ def test_memory_is_the_line_through_what_was_measured() -> None:
     peaks = {1000: 110.0, 10_000: 200.0, 50_000: 600.0}
     named = {f"operator_memory_peak_with_{n}_tasks": ("MB", mb) for n, mb in peaks.items()}
     others = {"operator_memory_peak_with_1_queues": ("MB", 7.0), "tasks": ("1/s", 160.0)}
-    memory = find_costs(parse_results(build_document(named | others))).memory
+    memory = find_costs(parse_results(json.dumps(build_document(named | others)))).memory
     assert memory == pytest.approx((100e6, 10e3))
-    assert find_costs(parse_results(build_document(others))).memory is None
+    assert find_costs(parse_results(json.dumps(build_document(others)))).memory is None
 
 
 def test_cores_are_cost_times_rate() -> None:
