@@ -219,7 +219,8 @@ async def test_more_messages_are_asked_for_once_and_until_that_is_over() -> None
     ]
 
 
-async def test_a_drain_goes_on_when_the_connection_is_lost_meanwhile() -> None:
+async def ask_in_vain() -> tuple[Session, FakeChannel, asyncio.Task[None]]:
+    """Return a session that consumes, its channel, and what asks there for more, unanswered."""
     connection = FakeConnection(None, None)
     session = await open_session(connection)
     await session._open_consumer("tq.ns.q", Prefetch(4, 2))
@@ -227,22 +228,21 @@ async def test_a_drain_goes_on_when_the_connection_is_lost_meanwhile() -> None:
     connection.channels[1].is_mute = True
     asking = asyncio.create_task(session.ask_more("tq.ns.q", 64))
     await asyncio.sleep(0)
+    return session, connection.channels[1], asking
+
+
+async def test_a_drain_goes_on_when_the_connection_is_lost_meanwhile() -> None:
+    session, channel, asking = await ask_in_vain()
     stopping = asyncio.create_task(session.stop_consuming())
     await asyncio.sleep(0)
-    connection.channels[1].is_shut = True
+    channel.is_shut = True
     session._lose("gone")
     await asyncio.gather(asking, stopping)
-    assert [step for step, _ in connection.channels[1].asked].count("cancel") == 0
+    assert [step for step, _ in channel.asked].count("cancel") == 0
 
 
 async def test_what_is_asked_for_while_the_connection_goes_is_no_fault() -> None:
-    connection = FakeConnection(None, None)
-    session = await open_session(connection)
-    await session._open_consumer("tq.ns.q", Prefetch(4, 2))
-    session.consuming = True
-    connection.channels[1].is_mute = True
-    asking = asyncio.create_task(session.ask_more("tq.ns.q", 64))
-    await asyncio.sleep(0)
+    session, _, asking = await ask_in_vain()
     session._lose("gone")
     await asking
     assert not session.consuming

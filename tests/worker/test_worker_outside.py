@@ -9,7 +9,7 @@ import pytest
 
 from taskqueue_worker.deliveries import Tag
 from taskqueue_worker.outcomes import Success, failure, final
-from taskqueue_worker.waiting import ample_messages
+from taskqueue_worker.pace import ample_messages
 from tests.worker.bench import Bench
 from tests.worker.failing import AT_ONCE, DEATH, FIXED, HOUR, IMMEDIATE, OVERHEAD, running
 

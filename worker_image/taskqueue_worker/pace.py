@@ -1,8 +1,18 @@
 """Whether handlers end so soon that a worker waits for messages rather than for slots. Pure."""
 
 _SHARE = 1 / 16
+_AMPLE_PER_SLOT = 16
+_AMPLE_MAX = 64
 QUICK_SECONDS = 0.005
 SLOW_SECONDS = 0.02
+
+
+def ample_messages(slots: int) -> int:
+    """Return how many more messages a worker asks for while its handlers are quick.
+
+    As many as run within the time that RabbitMQ takes to send the next.
+    """
+    return min(_AMPLE_PER_SLOT * slots, _AMPLE_MAX)
 
 
 class Pace:
@@ -24,7 +34,10 @@ class Pace:
         return self._mean > SLOW_SECONDS and self._become(quick=False)
 
     def end(self) -> bool:
-        """Take note of a Task, or of a message that waited in vain; return the same."""
+        """Take note of a Task, or of a message that waited in vain; return the same.
+
+        The more Tasks are at hand, the more outcomes an API server that is away keeps unwritten.
+        """
         self._mean = max(self._mean, 2 * SLOW_SECONDS)
         return self._become(quick=False)
 

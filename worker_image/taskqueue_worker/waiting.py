@@ -7,8 +7,6 @@ from taskqueue_worker import metrics
 from taskqueue_worker.inflight import Entry, State
 
 _SPARE_MAX = 8
-_AMPLE_PER_SLOT = 16
-_AMPLE_MAX = 64
 _PARK_FIRST_SECONDS = 2.0
 _PARK_MAX_SECONDS = 60.0
 FIRST_SECONDS = 1.0
@@ -22,14 +20,6 @@ def spare_messages(slots: int) -> int:
     goes on.
     """
     return min(slots, _SPARE_MAX)
-
-
-def ample_messages(slots: int) -> int:
-    """Return how many more it asks for while its handlers are quick.
-
-    As many as run within the time that RabbitMQ takes to send the next.
-    """
-    return min(_AMPLE_PER_SLOT * slots, _AMPLE_MAX)
 
 
 def park_seconds(parkings: int) -> float:

@@ -25,7 +25,7 @@ from taskqueue_worker.ended import report_end
 from taskqueue_worker.inflight import Entry, Inflight, State
 from taskqueue_worker.limits import Limits, Permit
 from taskqueue_worker.outcomes import Failure, Outcome, final
-from taskqueue_worker.pace import Pace
+from taskqueue_worker.pace import Pace, ample_messages
 from taskqueue_worker.payloads import Payloads
 from taskqueue_worker.place import Place
 from taskqueue_worker.publications import Publications
@@ -35,12 +35,7 @@ from taskqueue_worker.settle import Acknowledge, DeadLetter, PublishNext, Settle
 from taskqueue_worker.showing import shown
 from taskqueue_worker.statuses import Progress
 from taskqueue_worker.stopping import Running
-from taskqueue_worker.waiting import (
-    WaitingRoom,
-    ample_messages,
-    park_seconds,
-    spare_messages,
-)
+from taskqueue_worker.waiting import WaitingRoom, park_seconds, spare_messages
 
 _log = logging.getLogger(__name__)
 
@@ -186,8 +181,6 @@ class Worker:
             metrics.BUSY.inc()
             try:
                 if isinstance(entry.message, TaskMessage):
-                    # The more Tasks are at hand, the more outcomes an API server that is away
-                    # keeps from being written.
                     self._follow_pace(changed=self._pace.end())
                     entry.state = State.CLAIMING
                     await self._serve_task(entry, entry.message, permit)
