@@ -6,10 +6,10 @@ from typing import Any, cast
 
 import pika
 import pytest
-from pika.adapters.asyncio_connection import AsyncioConnection
 from pika.channel import Channel
 from pika.exceptions import ChannelClosedByBroker, ChannelWrongStateError
 
+from taskqueue_api.amqp import AsyncConnection
 from taskqueue_worker.errors import BrokerError
 from taskqueue_worker.session import Prefetch, Session
 
@@ -97,7 +97,7 @@ class FakeConnection:
 async def open_session(connection: FakeConnection) -> Session:
     """Return a session that can publish."""
     session = Session(1, lambda _: None)
-    session._connection = cast(AsyncioConnection, connection)
+    session._connection = cast(AsyncConnection, connection)
     await session._open_publisher()
     return session
 
@@ -154,7 +154,7 @@ async def test_what_is_not_open_in_time_is_closed_and_never_opens(
         made.append(NeverOpen())
         return made[-1]
 
-    monkeypatch.setattr("taskqueue_worker.session.AsyncioConnection", connect)
+    monkeypatch.setattr("taskqueue_worker.session.AsyncConnection", connect)
     monkeypatch.setattr("taskqueue_worker.session._CONNECT_SECONDS", 0.01)
     session = Session(1, lambda _: None)
     with pytest.raises(BrokerError, match="no answer within"):

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pika
-from pika.adapters.asyncio_connection import AsyncioConnection
 from pika.channel import Channel
 from pika.exceptions import AMQPError
 
+from taskqueue_api.amqp import AsyncConnection
 from taskqueue_api.names import CONTROL_EXCHANGE
 from taskqueue_api.rabbitmq import Version, read_version
 from taskqueue_api.tls import client_context
@@ -94,7 +94,7 @@ class Session:
         self.hears = False
         self._deliver = deliver
         self._closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._connection: AsyncioConnection | None = None
+        self._connection: AsyncConnection | None = None
         self._consumer: Channel | None = None
         self._publisher: Channel | None = None
         self._ready = False
@@ -229,15 +229,14 @@ class Session:
             self._connection.close()  # it is still being opened
 
     def _connect(
-        self, parameters: pika.URLParameters, done: Callable[[AsyncioConnection], None]
+        self, parameters: pika.URLParameters, done: Callable[[AsyncConnection], None]
     ) -> None:
         # Kept from its beginning: what comes of it later has to be closed too.
-        self._connection = AsyncioConnection(
+        self._connection = AsyncConnection(
             parameters,
             on_open_callback=done,
             on_open_error_callback=lambda _, error: self._lose(_words(error)),
             on_close_callback=self._on_closed,
-            custom_ioloop=asyncio.get_running_loop(),
         )
 
     async def _open_publisher(self) -> Channel:

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pika
-from pika.adapters.asyncio_connection import AsyncioConnection
 from pika.channel import Channel
 from pika.exceptions import ChannelWrongStateError, ConnectionWrongStateError
 
+from taskqueue_api.amqp import AsyncConnection
 from taskqueue_api.rabbitmq import read_version
 from taskqueue_api.tls import client_context
 from taskqueue_operator.broker.channel import DeclaringChannel, resolve
@@ -54,7 +54,7 @@ class Link:
         self._leads = leads
         self._tried = asyncio.Event()
         self._down_since = asyncio.get_running_loop().time()
-        self._connection: AsyncioConnection | None = None
+        self._connection: AsyncConnection | None = None
         self._telling: Channel | None = None
         self.task = asyncio.create_task(self._run(), name=f"broker {address.display}")
 
@@ -137,7 +137,7 @@ class Link:
         except ssl.SSLError as error:
             self._settle(connection_fault(error, self.address.display))
             return None
-        self._connection = AsyncioConnection(
+        self._connection = AsyncConnection(
             parameters,
             on_open_callback=lambda _: resolve(opened, None),
             on_open_error_callback=lambda _, error: resolve(opened, _as_exception(error)),

@@ -25,7 +25,7 @@ REFUSED = StreamLostError("refused")
 
 
 class FakeConnection:
-    """What our code uses of pika's AsyncioConnection.
+    """What our code uses of pika's AsyncConnection.
 
     outcome: what the next ones come to: open, an error, or silence (None).
     """
@@ -71,7 +71,7 @@ class FakeConnection:
 
 @pytest.fixture(autouse=True)
 def fake_connections(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("taskqueue_operator.broker.link.AsyncioConnection", FakeConnection)
+    monkeypatch.setattr("taskqueue_operator.broker.link.AsyncConnection", FakeConnection)
     monkeypatch.setattr(FakeConnection, "outcome", "open")
     monkeypatch.setattr(FakeConnection, "made", [])
 
