@@ -6,13 +6,15 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pika
 import pytest
+from pika.exceptions import AMQPError
 
-from taskqueue_api.amqp import AsyncConnection, _Services
+from taskqueue_api.amqp import AsyncConnection, _Opening, _Services
 from taskqueue_api.tls import client_context
 from tests.certificates import create_server_context
 
@@ -62,7 +64,9 @@ async def serving(serve: Serve, context: ssl.SSLContext | None = None) -> AsyncI
     ends: set[asyncio.Task[Any]] = set()
 
     async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        ends.add(asyncio.current_task())  # type: ignore[arg-type] - there is one
+        task = asyncio.current_task()
+        assert task is not None
+        ends.add(task)
         with contextlib.suppress(OSError):
             await serve(reader, writer)
         writer.close()
@@ -81,6 +85,10 @@ async def connected(port: int) -> socket.socket:
     sock.setblocking(False)
     await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
     return sock
+
+
+def _same(inner: Inner) -> Inner:
+    return inner
 
 
 async def test_pika_is_ready_before_it_hears_anything() -> None:
@@ -106,7 +114,7 @@ async def test_tls_checks_the_name_and_the_chain(tmp_path: Path) -> None:
             failed: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
             refusing = Inner()
             services.create_streaming_connection(
-                lambda inner=refusing: inner,
+                partial(_same, refusing),
                 await connected(port),
                 failed.set_result,
                 context,
@@ -125,6 +133,7 @@ async def test_a_cancelled_one_is_not_heard_of_and_its_socket_is_closed(rounds: 
         opening = services.create_streaming_connection(lambda: inner, sock, inner.done)
         for _ in range(rounds):
             await asyncio.sleep(0)
+        assert isinstance(opening, _Opening)
         if not opening.cancel():
             assert inner.heard == ["made", "done"]
             inner.transport.abort()
@@ -147,4 +156,4 @@ async def test_a_server_that_ends_it_at_once_is_a_failure_to_open() -> None:
             on_close_callback=lambda *_: None,
         )
         error = await failed
-    assert isinstance(error, pika.exceptions.AMQPError)
+    assert isinstance(error, AMQPError)

@@ -19,7 +19,7 @@ from taskqueue_worker.limits import Limits
 from taskqueue_worker.outcomes import Failure, Outcome, Success
 from taskqueue_worker.payloads import Payloads
 from taskqueue_worker.place import Place
-from taskqueue_worker.runners import Job
+from taskqueue_worker.runners import Job, OneByOne
 from taskqueue_worker.settle import Acknowledge, DeadLetter, Settlement
 from taskqueue_worker.statuses import Attempt, Identity, Progress
 from taskqueue_worker.tokens import Token
@@ -199,7 +199,7 @@ class FakePayloads:
         return message if self.found is None else replace(message, payload=self.found)
 
 
-class FakeRunner:
+class FakeRunner(OneByOne):
     """Holds jobs until they are let go."""
 
     def __init__(self) -> None:

@@ -9,9 +9,10 @@ from typing import Any, cast
 
 import pytest
 
+from taskqueue_worker.handling import build_runner
 from taskqueue_worker.outcomes import Failure, Outcome, Success
 from taskqueue_worker.processes import Launcher, LauncherError, StartError
-from taskqueue_worker.runners import ExecRunner, Job, build_runner
+from taskqueue_worker.runners import ExecRunner, Job
 
 
 @contextlib.asynccontextmanager
@@ -51,6 +52,8 @@ async def run(script: str, payload: bytes = b"null", seconds: float = 8) -> Outc
             b'"greet uid-1 t ns 1 q"',
             id="environment",
         ),
+        # The fourth is the shell's own, of the folder that it lists.
+        pytest.param("cd /proc/$$/fd; set -- *; echo $#", b"4", id="its three descriptors"),
     ],
 )
 async def test_a_program_succeeds_with_what_it_prints(script: str, result: bytes | None) -> None:

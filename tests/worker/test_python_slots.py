@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from taskqueue_worker.handling import build_runner
 from taskqueue_worker.outcomes import Failure, Success
 from taskqueue_worker.processes import Launcher, LauncherError
-from taskqueue_worker.runners import Job, Runner, build_runner
+from taskqueue_worker.runners import Job, Runner
 from taskqueue_worker.sdk import RETRY_AFTER_MAX
 from taskqueue_worker.statuses import Progress
 
@@ -44,9 +45,11 @@ class Slots:
     def __init__(self, launcher: Launcher, count: int) -> None:
         self.launcher = launcher
         self.logged: list[str] = []
+        self.logging: list[Job] = []
         self.runner: Runner = build_runner(launcher, count, self._log)
 
-    def _log(self, _: Job, head: dict[str, Any]) -> None:
+    def _log(self, job: Job, head: dict[str, Any]) -> None:
+        self.logging.append(job)
         self.logged.append(head["message"])
 
     async def result(self, handler: str, payload: Any = None) -> Any:

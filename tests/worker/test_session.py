@@ -29,6 +29,19 @@ class FakeChannel(Channel):
         self.is_shut = False
         self.is_mute = False
         self.asked: list[tuple[str, Any]] = []
+        self.acked: list[tuple[int, bool]] = []
+        self.heard = asyncio.Event()
+
+    @property
+    def is_open(self) -> bool:
+        return not self.is_shut
+
+    def basic_ack(self, delivery_tag: int = 0, multiple: bool = False) -> None:
+        self.acked.append((delivery_tag, multiple))
+        self.heard.set()
+
+    def basic_nack(self, *_: Any, **__: Any) -> None:
+        """It goes back."""
 
     def add_on_close_callback(self, callback: Callable[[Any, Any], Any]) -> None:
         self.on_close = callback
@@ -246,3 +259,53 @@ async def test_what_is_asked_for_while_the_connection_goes_is_no_fault() -> None
     session._lose("gone")
     await asking
     assert not session.consuming
+
+
+async def consuming(ample: int) -> tuple[Session, FakeChannel]:
+    """Return a session that has asked for so many messages beyond the prefetch."""
+    connection = FakeConnection(None, None)
+    session = await open_session(connection)
+    await session._open_consumer("q", Prefetch(1, 1))
+    session.consuming = True
+    await session.ask_more("q", ample)
+    return session, connection.channels[1]
+
+
+async def test_an_acknowledgement_is_sent_at_once_while_handlers_take_their_time() -> None:
+    session, channel = await consuming(0)
+    assert session.ack(1)
+    assert session.ack(2)
+    assert channel.acked == [(1, False), (2, False)]
+
+
+async def test_those_of_quick_ones_are_sent_together_before_rabbitmq_runs_out() -> None:
+    session, channel = await consuming(8)
+    for number in (1, 2, 4):
+        assert session.ack(number)
+    assert channel.acked == []
+    session.give_back(3)
+    assert session.ack(5)
+    assert channel.acked == [(5, True)]
+
+
+@pytest.mark.parametrize("end", ["time", "close"])
+async def test_none_of_them_is_kept_for_long(end: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("taskqueue_worker.session._ACK_SECONDS", 0.0 if end == "time" else 3600)
+    session, channel = await consuming(8)
+    session.ack(2)
+    if end == "close":
+        session._connection = None  # there is none behind the fakes
+        await session.close()
+    else:
+        async with asyncio.timeout(5):
+            await channel.heard.wait()
+    assert channel.acked == [(2, False)]
+
+
+async def test_what_was_collected_goes_with_the_connection() -> None:
+    session, channel = await consuming(8)
+    assert session.ack(1)
+    session._lose("gone")
+    assert not session.ack(2)
+    session._acknowledge()
+    assert channel.acked == []

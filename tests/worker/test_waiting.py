@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 
 from taskqueue_worker import waiting
-from taskqueue_worker.deliveries import TaskMessage
+from taskqueue_worker.deliveries import OutsideMessage, TaskMessage
 from taskqueue_worker.inflight import Entry, State
 from taskqueue_worker.waiting import WaitingRoom
 
@@ -116,3 +116,18 @@ async def test_a_slot_waits_until_there_is_something() -> None:
     one = entry()
     room.put(one)
     assert await taking is one
+
+
+async def test_a_slot_may_take_those_without_a_task_that_are_next(timers: Timers) -> None:
+    room = Room()
+    outside = [Entry(cast(OutsideMessage, None)) for _ in range(4)]
+    task = Entry(TaskMessage(*[cast(Any, None)] * 5))
+    for one in (*outside[:3], task, outside[3]):
+        room.put(one)
+    outside[1].state = State.FORGOTTEN  # given back meanwhile
+    assert room.take_more(1) == [outside[0]]
+    assert room.take_more(9) == [outside[2]]
+    assert len(timers.planned) == 2  # those of what is left
+    assert [await room.take(), await room.take()] == [outside[3], task]
+    assert room.take_more(9) == []
+    assert len(room) == 0

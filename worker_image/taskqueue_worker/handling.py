@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from taskqueue_worker.http_runner import HttpRunner, open_session
 from taskqueue_worker.processes import Launcher, LauncherError
-from taskqueue_worker.runners import LogSink, Runner, build_runner
+from taskqueue_worker.runners import ExecRunner, LogSink, Runner
 from taskqueue_worker.settings import HandlersSettings, HttpSettings
+from taskqueue_worker.slots import PythonRunner
 
 
 @dataclass(frozen=True)
@@ -62,3 +63,8 @@ async def _by_launcher(
             runner.close()
     finally:
         await launcher.close()
+
+
+def build_runner(launcher: Launcher, slots: int, log: LogSink) -> Runner:
+    """Return the runner for the launcher's kind of handlers, Python or exec."""
+    return ExecRunner(launcher) if launcher.handlers is None else PythonRunner(launcher, slots, log)

@@ -20,7 +20,7 @@ from taskqueue_worker.http_answers import (
 )
 from taskqueue_worker.http_faults import explain_fault
 from taskqueue_worker.outcomes import Outcome
-from taskqueue_worker.runners import Job, describe_job, timed_out
+from taskqueue_worker.runners import Job, OneByOne, describe_job, timed_out
 
 IDEMPOTENCY_HEADER = "Idempotency-Key"
 _PREFIX = "Taskqueue-"
@@ -49,7 +49,7 @@ def build_headers(job: Job) -> dict[str, str]:
     }
 
 
-class HttpRunner:
+class HttpRunner(OneByOne):
     """A POST per job: the payload in the request, the result in the answer.
 
     It runs in the worker's own loop: while it waits, a slot costs nothing but its connection.

@@ -29,6 +29,7 @@ import sys
 import traceback
 from typing import Any
 
+from taskqueue_worker.descriptors import receive
 from taskqueue_worker.sdk import REGISTRY
 from taskqueue_worker.slot import flush_printed, serve
 
@@ -44,11 +45,11 @@ _NEVER_STARTS = frozenset({errno.ENOENT, errno.EACCES, errno.ENOEXEC, errno.ENOT
 
 def main(arguments: list[str]) -> int:
     """Serve the worker on the socket given; 0 when it closed it, 1 when nothing can be run."""
-    link = socket.socket(fileno=int(arguments[0]))
+    link = _own_socket(arguments[0])
     handlers = json.loads(arguments[1])
-    if arguments[2:] == [_SLOT_OPTION]:
+    if arguments[2:3] == [_SLOT_OPTION]:
         importlib.import_module(handlers["python"]["module"])
-        _become_slot(link)
+        _become_slot(link, _own_socket(arguments[3]))
         return 0
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     greeting = _load(handlers)
@@ -59,6 +60,13 @@ def main(arguments: list[str]) -> int:
     gc.freeze()  # the collector must not touch, and so copy, the pages that slots share
     Launcher(link, arguments[1], forks=not greeting.get("threads", False)).run()
     return 0
+
+
+def _own_socket(descriptor: str) -> socket.socket:
+    """Return a socket that was handed down to this process, and to none that it starts."""
+    connection = socket.socket(fileno=int(descriptor))
+    connection.set_inheritable(False)
+    return connection
 
 
 def _load(handlers: dict[str, Any]) -> dict[str, Any]:
@@ -122,9 +130,7 @@ class Launcher:
         return self._link.fileno() not in readable or self._receive()
 
     def _receive(self) -> bool:
-        data, descriptors, _, _ = socket.recv_fds(
-            self._link, _MESSAGE_BYTES, 3, socket.MSG_CMSG_CLOEXEC
-        )
+        data, descriptors = receive(self._link, _MESSAGE_BYTES, 3, 0)
         if not data:
             return False
         request = json.loads(data)
@@ -157,19 +163,23 @@ class Launcher:
             return _spawn(
                 self._command, environment, dict(zip(_STANDARD, descriptors, strict=False))
             )
-        connection, output = descriptors
+        *sockets, output = descriptors
         if self._forks:
-            return self._fork(connection, output)
-        inherited = os.dup(connection)
-        os.set_inheritable(inherited, True)
-        arguments = ["-m", "taskqueue_worker.launcher", str(inherited), self._handlers]
+            return self._fork(sockets, output)
+        inherited = [os.dup(descriptor) for descriptor in sockets]
+        for descriptor in inherited:
+            os.set_inheritable(descriptor, True)
+        jobs, answers = map(str, inherited)
+        arguments = ["-m", "taskqueue_worker.launcher", jobs, self._handlers, _SLOT_OPTION, answers]
         try:
-            command = [sys.executable, *arguments, _SLOT_OPTION]
-            return _spawn(command, dict(os.environ), dict.fromkeys(_PRINTED, output))
+            return _spawn(
+                [sys.executable, *arguments], dict(os.environ), dict.fromkeys(_PRINTED, output)
+            )
         finally:
-            os.close(inherited)
+            for descriptor in inherited:
+                os.close(descriptor)
 
-    def _fork(self, connection: int, output: int) -> int:
+    def _fork(self, sockets: list[int], output: int) -> int:
         pid = os.fork()
         if pid:
             return pid
@@ -185,7 +195,7 @@ class Launcher:
             for descriptor in _PRINTED:
                 os.dup2(output, descriptor)
             os.close(output)
-            _become_slot(socket.socket(fileno=connection))
+            _become_slot(*(socket.socket(fileno=descriptor) for descriptor in sockets))
             status = 0
         finally:
             # Never back into the launcher's loop, whatever happened.
@@ -212,10 +222,11 @@ class Launcher:
             self._link.send(json.dumps(message).encode())
 
 
-def _become_slot(connection: socket.socket) -> None:
-    """Run jobs in this process until the worker closes the connection."""
-    connection.setblocking(True)
-    serve(connection, REGISTRY.handlers)
+def _become_slot(jobs: socket.socket, answers: socket.socket) -> None:
+    """Run jobs in this process until the worker closes their socket."""
+    jobs.setblocking(True)
+    answers.setblocking(True)
+    serve(jobs, answers, REGISTRY.handlers)
 
 
 def _prefer_as_victim(pid: int) -> None:

@@ -2,7 +2,8 @@
 
 _SHARE = 1 / 16
 _AMPLE_PER_SLOT = 16
-_AMPLE_MAX = 64
+_AMPLE_MIN = 64
+_AMPLE_MAX = 128
 QUICK_SECONDS = 0.005
 SLOW_SECONDS = 0.02
 
@@ -10,9 +11,10 @@ SLOW_SECONDS = 0.02
 def ample_messages(slots: int) -> int:
     """Return how many more messages a worker asks for while its handlers are quick.
 
-    As many as run within the time that RabbitMQ takes to send the next.
+    As many as run within the time that RabbitMQ takes to hear of a bunch of acknowledgements and
+    to send the next, and so that a slot can be given several at a time.
     """
-    return min(_AMPLE_PER_SLOT * slots, _AMPLE_MAX)
+    return min(max(_AMPLE_MIN, _AMPLE_PER_SLOT * slots), _AMPLE_MAX)
 
 
 class Pace:

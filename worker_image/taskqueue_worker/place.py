@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from taskqueue_api.retries import RetryPolicy
-from taskqueue_worker.deliveries import Delivery
+from taskqueue_worker.deliveries import OutsideMessage, TaskMessage
 from taskqueue_worker.runners import Job
 
 
@@ -21,23 +21,30 @@ class Place:
     timeout: float
     retry: RetryPolicy
 
-    def job(
+    def task_job(self, message: TaskMessage, attempt: int) -> Job:
+        """Return what a handler is started with for a Task. attempt: its number."""
+        headers = message.headers
+        # The TaskQueue's may have been lowered since.
+        timeout = min(headers.timeout.total_seconds(), self.timeout)
+        return self._job(message, attempt, timeout, headers.name, headers.run)
+
+    def outside_job(self, message: OutsideMessage) -> Job:
+        """Return what a handler is started with for a message without a Task."""
+        return self._job(message, message.attempt, self.timeout, name="", run=0)
+
+    def _job(
         self,
-        delivery: Delivery,
-        payload: bytes,
-        *,
-        timeout: float,
+        message: TaskMessage | OutsideMessage,
         attempt: int,
+        timeout: float,
         name: str,
-        run: int = 0,
+        run: int,
     ) -> Job:
-        """Return what a handler is started with. timeout: seconds, if less than the TaskQueue's."""
         return Job(
-            handler=delivery.type,
-            payload=payload,
-            # That of the TaskQueue may have been lowered since.
-            timeout=min(timeout, self.timeout),
-            uid=delivery.message_id,
+            handler=message.delivery.type,
+            payload=message.payload,
+            timeout=timeout,
+            uid=message.delivery.message_id,
             attempt=attempt,
             namespace=self.namespace,
             name=name,

@@ -128,7 +128,8 @@ class Launcher:
     ) -> Process:
         """Start a slot or the command. Raises StartError.
 
-        descriptors: of a slot its socket and what it prints to, of a command its standard ones.
+        descriptors: of a slot its sockets for jobs and for answers, and what it prints to; of a
+            command its standard ones.
         """
         self._numbers += 1
         process = Process(self._numbers, self._send_kill)

@@ -1,20 +1,16 @@
-"""Running one job in a process: a slot of Python, or a program per Task."""
+"""What a job is, and what runs it: here a program for each."""
 
 import asyncio
-import contextlib
 import logging
 import os
 import signal
-import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
-from taskqueue_worker.frames import FrameBuffer, pack
 from taskqueue_worker.outcomes import (
     Failure,
     Outcome,
-    Success,
     decode_output,
     failure,
     final,
@@ -74,8 +70,21 @@ LogSink = Callable[[Job, dict[str, Any]], None]
 class Runner(Protocol):
     """Runs jobs, each to its outcome. Never raises for what a handler does."""
 
+    @property
+    def ahead(self) -> int:
+        """How many jobs beside the first `run_some` can use."""
+
     async def run(self, job: Job) -> Outcome:
         """Run one job; at most `slots` at a time."""
+
+    async def run_some(
+        self, jobs: Sequence[Job], ended: Callable[[Outcome], None], put_back: Callable[[int], None]
+    ) -> None:
+        """Run jobs in one slot, in their order: the first, and others while they are quick.
+
+        ended: called with the outcome of each in turn. put_back: called with how many of the last
+        ones were not begun, and will not be, as soon as that is known.
+        """
 
     async def prepare(self) -> None:
         """Start what can be started before there is a job."""
@@ -84,9 +93,21 @@ class Runner(Protocol):
         """Let go of what is idle."""
 
 
-def build_runner(launcher: Launcher, slots: int, log: LogSink) -> Runner:
-    """Return the runner for the launcher's kind of handlers, Python or exec."""
-    return ExecRunner(launcher) if launcher.handlers is None else PythonRunner(launcher, slots, log)
+class OneByOne:
+    """What is the same for all runners that have no use for more than one job at a time."""
+
+    ahead = 0
+
+    async def run(self, job: Job) -> Outcome:
+        """Run one job."""
+        raise NotImplementedError
+
+    async def run_some(
+        self, jobs: Sequence[Job], ended: Callable[[Outcome], None], put_back: Callable[[int], None]
+    ) -> None:
+        """Run the first."""
+        put_back(len(jobs) - 1)
+        ended(await self.run(jobs[0]))
 
 
 def with_log(outcome: Outcome, printed: Printed) -> Outcome:
@@ -99,158 +120,6 @@ def with_log(outcome: Outcome, printed: Printed) -> Outcome:
 def timed_out(job: Job) -> Outcome:
     """Return the outcome of an attempt that ran too long."""
     return failure("Timeout", f"the handler ran longer than its timeout of {job.timeout:g} s")
-
-
-class _Slot(asyncio.Protocol):
-    """The worker's end of a slot's socket."""
-
-    def __init__(self, process: Process, printed: Printed, log: LogSink) -> None:
-        self.process = process
-        self.printed = printed
-        self._log = log
-        self._buffer = FrameBuffer()
-        self._transport: asyncio.WriteTransport | None = None
-        self._job: Job | None = None
-        self._number = 0
-        self._answer: asyncio.Future[Outcome | None] | None = None
-        # The end of the socket tells it first, unless a copy of the process holds the socket.
-        loop = asyncio.get_running_loop()
-        process.exited.add_done_callback(
-            lambda _: loop.call_later(_EXIT_SECONDS, self._settle, None)
-        )
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.WriteTransport, transport)  # a socket's can do what one can
-
-    def data_received(self, data: bytes) -> None:
-        for head, body in self._buffer.feed(data):
-            if head["kind"] == "log":
-                if self._job is not None:
-                    self._log(self._job, head)
-                    self.printed.add(head["message"])
-            elif head["kind"] == "progress":
-                if self._job is not None and head["number"] == self._number:
-                    self._job.report(Progress(head["percent"], head["message"]))
-            elif head["kind"] == "success":
-                self._settle(Success(None if head["empty"] else body))
-            else:
-                self._settle(Failure(**head["failure"]))
-
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
-        self._settle(None)
-
-    def ask(self, job: Job) -> asyncio.Future[Outcome | None]:
-        """Send a job; the answer is None when the slot has gone."""
-        self._job = job
-        self._number += 1
-        self.printed.forget()
-        self._answer = asyncio.get_running_loop().create_future()
-        context = {
-            "uid": job.uid,
-            "attempt": job.attempt,
-            "namespace": job.namespace,
-            "name": job.name,
-            "queue": job.queue,
-        }
-        if self._transport is None or self._transport.is_closing():
-            self._settle(None)
-        else:
-            head = {"handler": job.handler, "number": self._number, "context": context}
-            self._transport.write(pack(head, job.payload))
-        return self._answer
-
-    def close(self) -> None:
-        if self._transport is not None:
-            self._transport.close()
-
-    def _settle(self, answer: Outcome | None) -> None:
-        if self._answer is not None and not self._answer.done():
-            self._answer.set_result(answer)
-
-
-class PythonRunner:
-    """Long-lived slots that run Python handlers."""
-
-    def __init__(self, launcher: Launcher, slots: int, log: LogSink) -> None:
-        self._launcher = launcher
-        self._count = slots
-        self._log = log
-        self._idle: list[_Slot] = []
-
-    async def prepare(self) -> None:
-        """Start every slot."""
-        self._idle = [await self._new_slot() for _ in range(self._count)]
-
-    async def run(self, job: Job) -> Outcome:
-        """Run a job in an idle slot; a slot that was killed or died is replaced."""
-        try:
-            slot = await self._take()
-        except StartError as error:
-            return failure("SlotNotStarted", f"no process could be started: {error}")
-        answer = slot.ask(job)
-        outcome: Outcome | None = None
-        try:
-            async with asyncio.timeout(job.timeout):
-                outcome = await answer
-        except TimeoutError:
-            outcome = timed_out(job)
-            await self._stop(slot)
-        except asyncio.CancelledError:
-            await self._stop(slot)
-            slot.close()
-            raise
-        if outcome is None:
-            outcome = self._launcher.explain_end(await _end_of(slot.process))
-        if slot.process.exited.done():
-            slot.close()
-        else:
-            self._idle.append(slot)
-        return with_log(outcome, slot.printed)
-
-    def close(self) -> None:
-        """Close the idle slots, which end by that."""
-        while self._idle:
-            self._idle.pop().close()
-
-    async def _stop(self, slot: _Slot) -> None:
-        try:
-            await slot.process.stop()
-        except asyncio.CancelledError:
-            slot.close()
-            raise
-
-    async def _take(self) -> _Slot:
-        while self._idle:
-            slot = self._idle.pop()
-            if not slot.process.exited.done():
-                return slot
-            slot.close()  # died while it had nothing to do
-        return await self._new_slot()
-
-    async def _new_slot(self) -> _Slot:
-        ours, theirs = socket.socketpair()
-        printed, output = os.pipe()
-        try:
-            process = await self._launcher.launch([theirs.fileno(), output])
-        except BaseException:
-            ours.close()
-            os.close(printed)
-            raise
-        finally:
-            theirs.close()
-            os.close(output)
-        slot = _Slot(process, Printed(printed), self._log)
-        await asyncio.get_running_loop().create_connection(lambda: slot, sock=ours)
-        return slot
-
-
-async def _end_of(process: Process) -> int:
-    """Return the exit code of a process that closed its socket, and so is about to end."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(_EXIT_SECONDS):
-            return await asyncio.shield(process.exited)
-    process.kill(signal.SIGKILL)
-    return await process.exited
 
 
 class _Output(asyncio.Protocol):
@@ -276,7 +145,7 @@ class _Output(asyncio.Protocol):
             self.ended.set_result(None)
 
 
-class ExecRunner:
+class ExecRunner(OneByOne):
     """A program per job: the payload on standard input, the result on standard output."""
 
     def __init__(self, launcher: Launcher) -> None:

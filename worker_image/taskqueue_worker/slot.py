@@ -1,8 +1,8 @@
 """The inside of a slot: a process that runs one handler after the other.
 
-It talks with the worker over one socket. What handlers print goes to the worker by a pipe, which
-copies it to its own standard error as it is; what they log goes there as frames, and the worker
-logs it with the Task's fields.
+It gets its jobs as packets and answers over another socket. What handlers print goes to the worker
+by a pipe, which copies it to its own standard error as it is; what they log goes there as frames,
+and the worker logs it with the Task's fields.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from typing import Any
 
-from taskqueue_worker.frames import FrameBuffer, pack
+from taskqueue_worker.frames import pack
 from taskqueue_worker.outcomes import (
     PROGRESS_MESSAGE_MAX,
     Outcome,
@@ -29,16 +29,16 @@ from taskqueue_worker.outcomes import (
     parse_json,
     shown,
 )
+from taskqueue_worker.packets import PacketReader
 from taskqueue_worker.sdk import Context, Handler, Reject, Retry, to_nobody
 
-_READ_BYTES = 256 * 1024
 _LOG_MAX = 16 * 1024
 _FRAMES_SHOWN = 8
 """Frames of a handler's traceback that reach the log: the innermost ones."""
 
 
 class _Link(logging.Handler):
-    """The slot's end of the socket; also where log records of handlers go."""
+    """The slot's end of the socket for answers; also where log records of handlers go."""
 
     def __init__(self, connection: socket.socket) -> None:
         super().__init__()
@@ -99,23 +99,23 @@ class _Reporter:
         )
 
 
-def serve(connection: socket.socket, handlers: dict[str, Handler]) -> None:
-    """Run jobs until the worker closes the socket."""
-    link = _Link(connection)
+def serve(jobs: socket.socket, answers: socket.socket, handlers: dict[str, Handler]) -> None:
+    """Run jobs until the worker closes their socket."""
+    link = _Link(answers)
     logging.root.handlers = [link]
     logging.root.setLevel(logging.INFO)
     _print_by_lines()
     process = os.getpid()
-    buffer = FrameBuffer()
+    reader = PacketReader(jobs)
     finish = _Loop().finish
-    while data := connection.recv(_READ_BYTES):
-        for head, body in buffer.feed(data):
-            reporter = _Reporter(link, head["number"])
-            outcome = _run(head, body, handlers, finish, reporter)
-            if os.getpid() != process:
-                os._exit(0)  # the handler forked, and the copy came back here as well
-            flush_printed()
-            _reply(link, outcome)
+    while (job := reader.read()) is not None:
+        head, body = job
+        reporter = _Reporter(link, head["number"])
+        outcome = _run(head, body, handlers, finish, reporter)
+        if os.getpid() != process:
+            os._exit(0)  # the handler forked, and the copy came back here as well
+        flush_printed()
+        _reply(link, outcome)
 
 
 def _print_by_lines() -> None:

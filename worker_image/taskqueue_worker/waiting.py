@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 from taskqueue_worker import metrics
+from taskqueue_worker.deliveries import TaskMessage
 from taskqueue_worker.inflight import Entry, State
 
 _SPARE_MAX = 8
@@ -47,16 +48,35 @@ class WaitingRoom:
             timer = asyncio.get_running_loop().call_later(self._seconds, self._stop, entry)
             self._timers[id(entry)] = timer
 
+    def __len__(self) -> int:
+        """How many wait, and perhaps some that were given back meanwhile."""
+        return self._queue.qsize()
+
     async def take(self) -> Entry:
         """Return the entry whose turn it is, once there is one."""
         while True:
             entry = await self._queue.get()
-            timer = self._timers.pop(id(entry), None)
-            if timer is not None:
-                timer.cancel()  # or it would keep the message for as long as it had to wait
-            if entry.state is State.WAITING:
+            if self._admits(entry):
                 self._seconds = FIRST_SECONDS
                 return entry
+
+    def take_more(self, count: int) -> list[Entry]:
+        """Return at most so many entries without a Task, whose turn it is next."""
+        taken: list[Entry] = []
+        while len(taken) < count and not self._queue.empty():
+            entry = self._queue.get_nowait()
+            if isinstance(entry.message, TaskMessage):
+                self._queue.put_nowait(entry)
+                break
+            if self._admits(entry):
+                taken.append(entry)
+        return taken
+
+    def _admits(self, entry: Entry) -> bool:
+        timer = self._timers.pop(id(entry), None)
+        if timer is not None:
+            timer.cancel()  # or it would keep the message for as long as it had to wait
+        return entry.state is State.WAITING
 
     def _stop(self, entry: Entry) -> None:
         if entry.state is State.WAITING and not entry.parkings:

@@ -22,9 +22,10 @@ from taskqueue_worker.deliveries import (
     read_message,
 )
 from taskqueue_worker.ended import report_end
+from taskqueue_worker.executing import Executor
 from taskqueue_worker.inflight import Entry, Inflight, State
 from taskqueue_worker.limits import Limits, Permit
-from taskqueue_worker.outcomes import Failure, Outcome, final
+from taskqueue_worker.outcomes import Failure, Outcome
 from taskqueue_worker.pace import Pace, ample_messages
 from taskqueue_worker.payloads import Payloads
 from taskqueue_worker.place import Place
@@ -44,7 +45,6 @@ _CLAIM_SECONDS = 2.0
 LIMITED_SECONDS = 900.0
 """A message that has waited so long for a token is given back, and comes anew: RabbitMQ lets us
 hold it for the longest timeout of a Task and half an hour."""
-_OUTSIDE_NAME = ""
 
 
 class _Ended(NamedTuple):
@@ -78,9 +78,8 @@ class Worker:
         self._attempts = attempts
         self._payloads = payloads
         self._limits = limits
-        self._runner = runner
-        self._handlers = handlers
         self._labels = metrics.HandlerLabels(handlers)
+        self._executor = Executor(runner, handlers, self._labels)
         self._publications = Publications(broker, place.namespace, place.taskqueue, self._labels)
         self._inflight = Inflight()
         self._waiting = WaitingRoom(self._give_up)
@@ -174,7 +173,6 @@ class Worker:
     async def _serve(self) -> None:
         while True:
             entry = await self._waiting.take()
-            begun = time.monotonic()
             permit = await self._permit(entry)
             if permit is None:
                 continue
@@ -186,8 +184,8 @@ class Worker:
                     await self._serve_task(entry, entry.message, permit)
                 else:
                     entry.state = State.ACTIVE
-                    await self._run_outside(entry, entry.message, permit)
-                    self._follow_pace(changed=self._pace.note(time.monotonic() - begun))
+                    await self._limits.start(permit)
+                    await self._run_outside([entry, *self._take_more()])
             finally:
                 permit.give_back()
                 metrics.BUSY.dec()
@@ -252,14 +250,7 @@ class Worker:
         await self._run_claimed(entry, message, claim)
 
     async def _run_claimed(self, entry: Entry, message: TaskMessage, claim: Claimed) -> None:
-        job = self._place.job(
-            message.delivery,
-            message.payload,
-            timeout=message.headers.timeout.total_seconds(),
-            attempt=claim.attempt.number,
-            name=message.headers.name,
-            run=message.headers.run,
-        )
+        job = self._place.task_job(message, claim.attempt.number)
         begun = time.monotonic()
 
         def look() -> None:
@@ -269,7 +260,7 @@ class Worker:
             told = replace(job, report=reports.take)
             outcome = await self._running.run(
                 message.uid,
-                self._execute(told, message.bad),
+                self._executor.execute(told, message.bad),
                 lambda: self._attempts.is_wanted(message, claim.attempt),
             )
         seconds = time.monotonic() - begun
@@ -277,24 +268,46 @@ class Worker:
         ended = _Ended(outcome, seconds, reports.latest)
         self._spawn(self._finish_task(entry, message, claim, ended))
 
-    async def _run_outside(self, entry: Entry, message: OutsideMessage, permit: Permit) -> None:
-        job = self._place.job(
-            message.delivery,
-            message.payload,
-            timeout=self._place.timeout,
-            attempt=message.attempt,
-            name=_OUTSIDE_NAME,
+    def _take_more(self) -> list[Entry]:
+        """Return what a slot may have beside an entry, while all are quick and none is limited."""
+        if not self._pace.quick or self._limits.exist:
+            return []
+        share = len(self._waiting) // self._place.slots
+        return self._waiting.take_more(min(share, self._executor.ahead))
+
+    async def _run_outside(self, entries: list[Entry]) -> None:
+        """Run messages without a Task in one slot: the first, and others while they are quick."""
+        jobs = [self._outside_job(entry) for entry in entries]
+        await self._executor.execute_some(
+            jobs,
+            ended=lambda place, *end: self._end_outside(entries[place], jobs[place], *end),
+            put_back=lambda place: self._wait_again(entries[place]),
         )
-        await self._limits.start(permit)
-        begun = time.monotonic()
-        outcome = await self._execute(job, None)
-        seconds = time.monotonic() - begun
+
+    def _outside_job(self, entry: Entry) -> Job:
+        message = entry.message
+        assert isinstance(message, OutsideMessage)  # noqa: S101 - nothing else is taken for it
+        entry.state = State.ACTIVE
+        return self._place.outside_job(message)
+
+    def _end_outside(self, entry: Entry, job: Job, outcome: Outcome, seconds: float) -> None:
+        self._follow_pace(changed=self._pace.note(seconds))
         report_end(job, outcome, seconds, self._labels.label(job.handler))
-        settlement = self._settlement(outcome, message.attempt)
+        settlement = self._settlement(outcome, job.attempt)
         if settlement == Acknowledge():
             self._acknowledge(entry)
         else:
             self._spawn(self._settle(entry, settlement))
+
+    def _wait_again(self, entry: Entry) -> None:
+        """Let an entry wait that a slot was given, and did not begin."""
+        if not entry.tags:  # lost with its connection: it comes again
+            self._inflight.forget(entry)
+        elif self._draining:
+            self._give_back(entry)
+        else:
+            entry.state = State.WAITING
+            self._waiting.put(entry)
 
     def _settlement(self, outcome: Outcome, attempt: int) -> Settlement:
         """Return what is left to do for a message that no Task remembers."""
@@ -302,15 +315,6 @@ class Worker:
         if again is not None:
             return PublishNext(attempt + 1, datetime.now(UTC) + again.delay)
         return DeadLetter(outcome) if isinstance(outcome, Failure) else Acknowledge()
-
-    async def _execute(self, job: Job, bad: Failure | None) -> Outcome:
-        if bad is not None:
-            return bad
-        if self._handlers is not None and job.handler not in self._handlers:
-            known = ", ".join(sorted(self._handlers))
-            return final("UnknownHandler", f"no handler '{job.handler}'; there are: {known}")
-        metrics.STARTED.labels(self._labels.label(job.handler)).inc()
-        return await self._runner.run(job)
 
     # From an outcome to the acknowledgement
 

@@ -188,3 +188,22 @@ def environment(payload: Any) -> list[str]:
 @task("pid")
 def pid(payload: Any) -> int:
     return os.getpid()
+
+
+@task("note")
+def note(payload: list[Any]) -> None:
+    """Write a line into a file."""
+    with Path(payload[0]).open("a") as file:
+        file.write(f"{payload[1]}\n")
+
+
+@task("await_file")
+def await_file(payload: str) -> None:
+    while not Path(payload).exists():
+        time.sleep(0.005)
+
+
+@task("log_and_report")
+def log_and_report(payload: float, ctx: Context) -> None:
+    ctx.logger.warning("of %s", payload)
+    ctx.progress(payload)
