@@ -14,7 +14,7 @@ ALONE = 200
 _TIME = "2026-01-01T00:00:00Z"
 
 
-def outcome_patch(time: str = _TIME) -> dict[str, Any]:
+def outcome_patch(time: str = _TIME) -> list[dict[str, Any]]:
     """Return what a worker writes of a short Task that went well, at a time."""
     conditions = [
         {
@@ -32,8 +32,8 @@ def outcome_patch(time: str = _TIME) -> dict[str, Any]:
         "instance": "9a5ed1347136163c",
         "podUid": "325fcf78-8d5d-4461-9f12-01791c997a27",
     }
-    return {
-        "status": {
+    return _set_status(
+        {
             "phase": "Succeeded",
             "attempts": 1,
             "startTime": time,
@@ -43,12 +43,16 @@ def outcome_patch(time: str = _TIME) -> dict[str, Any]:
             "worker": worker,
             "result": 0,
         }
-    }
+    )
 
 
-def _running_patch() -> dict[str, Any]:
+def _running_patch() -> list[dict[str, Any]]:
     """Return what may be written any number of times, STEP for the number."""
-    return {"status": {"phase": "Pending", "dispatches": "STEP"}}
+    return _set_status({"phase": "Pending", "dispatches": "STEP"})
+
+
+def _set_status(status: dict[str, Any]) -> list[dict[str, Any]]:
+    return [{"op": "add", "path": "/status", "value": status}]
 
 
 def measure(stage: Stage, readings: Readings) -> None:

@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,7 +65,7 @@ class LoadClient:
         count: int,
         *,
         concurrency: int = _CONCURRENCY,
-        patch: Mapping[str, Any] | None = None,
+        patch: Sequence[Mapping[str, Any]] = (),
         patches: int = 0,
         rate: float = 0.0,
         awaited: str = "",
@@ -74,8 +74,9 @@ class LoadClient:
         """Create `count` objects and return what was measured.
 
         path: of the collection. body: the object, without a name; names begin with `prefix`.
-        patch: merge patch of the status, sent `patches` times after each create, with
-            the string STEP replaced by the number 2, 3 and so on.
+        patch: JSON Patch of the status, sent `patches` times after each create, with the
+            string STEP replaced by the number 2, 3 and so on. A merge patch costs the API server
+            more.
         rate: creates per second, 0: no limit. awaited: selector of the finished, to wait for.
         alone: create each only when the one before has finished. Raises NodeError.
         """
@@ -87,7 +88,7 @@ class LoadClient:
             "prefix": prefix,
             "count": count,
             "concurrency": 1 if alone else concurrency,
-            "patch": json.dumps(patch or {}),
+            "patch": json.dumps(list(patch)),
             "patches": patches,
             "rate": rate,
             "await": awaited,

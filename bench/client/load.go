@@ -136,7 +136,7 @@ func patch(ctx context.Context, client *Client, load Load, i int) error {
 	path := fmt.Sprintf("%s/%s%d/status", load.Path, load.Prefix, i)
 	for step := range load.Patches {
 		body := strings.ReplaceAll(load.Patch, `"STEP"`, fmt.Sprint(step+2))
-		err := client.Send(ctx, http.MethodPatch, path, "application/merge-patch+json", body)
+		err := client.Send(ctx, http.MethodPatch, path, "application/json-patch+json", body)
 		if err != nil {
 			return err
 		}

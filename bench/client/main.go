@@ -25,7 +25,7 @@ func main() {
 	prefix := flag.String("prefix", "", "what names begin with")
 	count := flag.Int("count", 100, "how many objects")
 	concurrency := flag.Int("concurrency", 16, "how many requests at once")
-	patch := flag.String("patch", "", "merge patch of the status, JSON, sent after each create")
+	patch := flag.String("patch", "", "JSON Patch of the status, sent after each create")
 	patches := flag.Int("patches", 0, "how often it is sent, with STEP for the number")
 	rate := flag.Float64("rate", 0, "creates per second; 0: as fast as it goes")
 	selector := flag.String("await", "", "field selector of finished objects; empty: none are awaited")
