@@ -36,7 +36,7 @@ KINDS: Mapping[str, Mapping[str, Any]] = {
 class Sized:
     """One kind of handlers that do nothing, with payloads of one size.
 
-    kind: of KINDS. kib: the payload as JSON. messages: for some 5 s.
+    kind: of KINDS. kib: the payload as JSON. messages: for some seconds.
     """
 
     kind: str
@@ -56,10 +56,10 @@ class Sized:
 
 
 CELLS = (
-    Sized("python", 0.1, 10000),
-    Sized("python", 1, 9000),
-    Sized("python", 8, 6000),
-    Sized("python", 32, 4000),
+    Sized("python", 0.1, 30000),
+    Sized("python", 1, 25000),
+    Sized("python", 8, 12000),
+    Sized("python", 32, 5000),
     Sized("exec", 0.1, 3000),
     Sized("http", 0.1, 5000),
 )

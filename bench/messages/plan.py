@@ -9,10 +9,10 @@ HANDLERS = {"noop": None, "1ms": 0.001, "100ms": 0.1}
 
 SLOTS = (1, 8)
 
-# So many that the slowest takes some 8 s, and the fastest is steady for 1 s.
+# So many that the slowest takes some 8 s, and the fastest is steady for more than 1 s.
 _MESSAGES = {
-    ("noop", 1): 10000,
-    ("noop", 8): 20000,
+    ("noop", 1): 20000,
+    ("noop", 8): 30000,
     ("1ms", 1): 3000,
     ("1ms", 8): 12000,
     ("100ms", 1): 60,
