@@ -10,7 +10,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from pika.adapters import asyncio_connection
 from pika.adapters.utils.nbio_interface import AbstractIOReference
@@ -25,6 +25,7 @@ class _Stream(asyncio.Protocol):
     def __init__(self, inner: Any, done: Callable[[tuple[Any, Any]], None]) -> None:
         self._inner = inner
         self._done = done
+        self._transport: asyncio.Transport | None = None
         self.linked = False
         self.cancelled = False
 
@@ -33,15 +34,19 @@ class _Stream(asyncio.Protocol):
             transport.close()
             return
         self.linked = True
+        self._transport = cast(asyncio.Transport, transport)  # a connection's can do both
         self._inner.connection_made(transport)
         self._done((transport, self._inner))
 
     def data_received(self, data: bytes) -> None:
         self._inner.data_received(data)
 
-    def eof_received(self) -> bool | None:
-        closes: bool | None = self._inner.eof_received()
-        return closes
+    def eof_received(self) -> bool:
+        self._inner.eof_received()
+        # Closed, it would first have to get rid of what was written; nobody may read that.
+        if self._transport is not None:
+            self._transport.abort()
+        return False
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self.linked:
@@ -74,7 +79,7 @@ class _Opening(AbstractIOReference):
     def _finished(self, connecting: "asyncio.Task[Any]") -> None:
         if connecting.cancelled():
             self._sock.close()
-        elif (error := connecting.exception()) is not None:
+        elif (error := connecting.exception()) is not None and not self._stream.cancelled:
             self._failed(error)
 
 

@@ -62,22 +62,29 @@ async def wait_for_end(reader: asyncio.StreamReader, _: asyncio.StreamWriter) ->
 async def serving(serve: Serve, context: ssl.SSLContext | None = None) -> AsyncIterator[int]:
     """Give the port of a server, which has ended each connection in the end."""
     ends: set[asyncio.Task[Any]] = set()
+    released = asyncio.Event()
 
     async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
         ends.add(task)
-        with contextlib.suppress(OSError):
-            await serve(reader, writer)
-        writer.close()
-        with contextlib.suppress(OSError):
-            await writer.wait_closed()
+        try:
+            with contextlib.suppress(OSError):
+                await serve(reader, writer)
+        finally:
+            if released.is_set():
+                writer.transport.abort()
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
 
     server = await asyncio.start_server(accept, "127.0.0.1", 0, ssl=context)
     async with server:
         yield server.sockets[0].getsockname()[1]
-    if ends:
-        await asyncio.wait(ends)
+    released.set()
+    for task in ends:
+        task.cancel()
+    await asyncio.gather(*ends, return_exceptions=True)
 
 
 async def connected(port: int) -> socket.socket:
@@ -144,6 +151,43 @@ async def test_a_cancelled_one_is_not_heard_of_and_its_socket_is_closed(rounds: 
             await asyncio.sleep(0)
             assert sock.fileno() == -1
             assert inner.heard == []
+
+
+async def test_a_failure_is_not_told_who_has_cancelled_meanwhile(tmp_path: Path) -> None:
+    async with serving(greet, create_server_context(tmp_path)) as port:
+        inner = Inner()
+        opening = _Services(asyncio.get_running_loop()).create_streaming_connection(
+            lambda: inner, await connected(port), inner.done, client_context(), "127.0.0.1"
+        )
+        assert isinstance(opening, _Opening)
+        # Before its own callback, which comes later.
+        opening._connecting.remove_done_callback(opening._finished)
+        opening._connecting.add_done_callback(lambda _: opening.cancel())
+        opening._connecting.add_done_callback(opening._finished)
+        await asyncio.wait([opening._connecting])
+        await asyncio.sleep(0)
+    assert inner.heard == []
+
+
+async def read_no_more(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """End one direction, and leave what comes by the other where it is."""
+    writer.transport.pause_reading()  # type: ignore[attr-defined] # a socket's
+    writer.write_eof()
+    await asyncio.get_running_loop().create_future()
+
+
+async def test_an_end_is_heard_of_at_once_whatever_was_not_sent_yet() -> None:
+    async with serving(read_no_more) as port:
+        inner = Inner()
+        services = _Services(asyncio.get_running_loop())
+        opened: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        sock = await connected(port)
+        services.create_streaming_connection(lambda: inner, sock, opened.set_result)
+        await opened
+        inner.transport.write(b"x" * 32 * 1024 * 1024)
+        async with asyncio.timeout(10):
+            await inner.lost
+    assert inner.heard == ["made", "eof", "lost"]
 
 
 async def test_a_server_that_ends_it_at_once_is_a_failure_to_open() -> None:

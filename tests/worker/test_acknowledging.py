@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from taskqueue_worker.acknowledging import Ack, Unsettled
 
 STEPS = st.lists(
-    st.tuples(st.sampled_from(["deliver", "collect", "give back", "take"]), st.integers(0)),
+    st.tuples(st.sampled_from(["deliver", "gap", "collect", "give back", "take"]), st.integers(0)),
     max_size=60,
 )
 
@@ -38,7 +38,10 @@ def test_what_is_acknowledged_is_what_was_collected(steps: list[tuple[str, int]]
     for step, choice in [*steps, ("take", 0)]:
         if step == "deliver":
             broker.deliver()
+            unsettled.add(broker.delivered)
             held.append(broker.delivered)
+        elif step == "gap":  # pika gives it back
+            broker.delivered += 1
         elif step == "take":
             assert unsettled.collected == len(collected - broker.acked)
             for ack in unsettled.take():
@@ -58,6 +61,8 @@ def test_what_is_acknowledged_is_what_was_collected(steps: list[tuple[str, int]]
 
 def test_one_speaks_for_all_up_to_the_first_that_is_open() -> None:
     unsettled = Unsettled()
+    for number in range(1, 8):
+        unsettled.add(number)
     for number in (3, 1, 2, 6, 5):
         unsettled.collect(number)
     assert list(unsettled.take()) == [Ack(3, multiple=True), Ack(5, False), Ack(6, False)]
@@ -65,3 +70,14 @@ def test_one_speaks_for_all_up_to_the_first_that_is_open() -> None:
     unsettled.collect(7)
     assert list(unsettled.take()) == [Ack(7, multiple=False)]
     assert list(unsettled.take()) == []
+
+
+def test_it_keeps_nothing_of_what_is_settled() -> None:
+    """Also beside one that stays open, and after a number that was never heard of."""
+    unsettled = Unsettled()
+    unsettled.add(2)
+    for number in range(3, 1000):
+        unsettled.add(number)
+        unsettled.collect(number)
+        list(unsettled.take())
+    assert list(unsettled._open) == [2]

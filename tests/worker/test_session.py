@@ -268,7 +268,15 @@ async def consuming(ample: int) -> tuple[Session, FakeChannel]:
     await session._open_consumer("q", Prefetch(1, 1))
     session.consuming = True
     await session.ask_more("q", ample)
+    for number in range(1, 6):
+        come(session, number)
     return session, connection.channels[1]
+
+
+def come(session: Session, number: int) -> None:
+    """Have a message come."""
+    method = pika.spec.Basic.Deliver(delivery_tag=number)
+    session._on_message(cast(Channel, None), method, pika.BasicProperties(), b"")
 
 
 async def test_an_acknowledgement_is_sent_at_once_while_handlers_take_their_time() -> None:

@@ -1,6 +1,7 @@
 """Several jobs that are sent to one slot at a time: real processes, as in test_python_slots.py."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -8,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from taskqueue_worker import slots
+from taskqueue_worker import descriptors, packets, slots
 from taskqueue_worker.outcomes import Failure, Outcome, Success
-from taskqueue_worker.processes import StartError
+from taskqueue_worker.processes import Process, StartError
 from taskqueue_worker.runners import Job
 from taskqueue_worker.statuses import Progress
 from tests.worker.test_python_slots import MODULE, Slots, job, python_path, started
@@ -35,19 +36,27 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @dataclass
 class Run:
-    """What becomes of some jobs."""
+    """What becomes of some jobs. on_end: called when one has ended."""
 
-    outcomes: list[Outcome] = field(default_factory=list)
-    back: int = 0
+    ends: dict[int, Outcome] = field(default_factory=dict)
+    back: list[int] = field(default_factory=list)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
+    on_end: Callable[[], None] = lambda: None
 
-    def ended(self, outcome: Outcome) -> None:
-        self.outcomes.append(outcome)
+    def ended(self, place: int, outcome: Outcome) -> None:
+        assert place not in [*self.ends, *self.back]
+        self.ends[place] = outcome
+        self.on_end()
         self.changed.set()
 
-    def put_back(self, count: int) -> None:
-        self.back += count
+    def put_back(self, place: int) -> None:
+        assert place not in [*self.ends, *self.back]
+        self.back.append(place)
         self.changed.set()
+
+    @property
+    def outcomes(self) -> list[Outcome]:
+        return list(self.ends.values())
 
     def start(self, running: Slots, *jobs: Job) -> "asyncio.Task[None]":
         return asyncio.create_task(running.runner.run_some(jobs, self.ended, self.put_back))
@@ -57,6 +66,11 @@ class Run:
             while not condition():
                 self.changed.clear()
                 await self.changed.wait()
+
+
+def wait_for_file(path: Path) -> None:
+    while not path.exists():
+        time.sleep(0.001)
 
 
 def notes(path: Path, *texts: Any) -> list[Job]:
@@ -72,7 +86,7 @@ def read(path: Path) -> list[str]:
 async def test_quick_ones_are_run_in_their_order(one: Slots, tmp_path: Path) -> None:
     run, numbers = Run(), range(one.runner.ahead + 1)
     await run.start(one, *notes(tmp_path / "notes", *numbers))
-    assert (run.outcomes, run.back) == ([Success(None)] * len(numbers), 0)
+    assert (run.outcomes, run.back) == ([Success(None)] * len(numbers), [])
     assert read(tmp_path / "notes") == [str(number) for number in numbers]
 
 
@@ -94,16 +108,48 @@ async def test_each_has_its_own_outcome_log_and_progress(one: Slots) -> None:
     assert [jobs.index(logged) for logged in one.logging] == [0, 2]
 
 
-async def test_none_waits_behind_a_long_one(one: Slots, tmp_path: Path) -> None:
-    run, go = Run(), tmp_path / "go"
+@pytest.mark.usefixtures("patient")
+async def test_none_waits_behind_a_long_one(
+    one: Slots, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, go = Run(on_end=lambda: monkeypatch.setattr(slots, "LONG_SECONDS", 0.0)), tmp_path / "go"
     long = job("await_file", str(go))
     running = run.start(one, *notes(tmp_path / "notes", "a"), long, *notes(tmp_path, "b", "c"))
-    await run.until(lambda: run.back == 2)
+    await run.until(lambda: run.back == [2, 3])
     assert not running.done()
     go.touch()
     await running
-    assert (run.outcomes, run.back) == ([Success(None)] * 2, 2)
+    assert (run.outcomes, run.back) == ([Success(None)] * 2, [2, 3])
     assert read(tmp_path / "notes") == ["a"]
+
+
+async def test_the_slot_may_read_on_while_jobs_are_taken_back(
+    one: Slots, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second is taken back, then the first ends, and the slot begins the third."""
+    go, begun, end = (tmp_path / name for name in ("go", "begun", "end"))
+    receive = descriptors.receive
+
+    def receive_and_let_go(*arguments: Any) -> tuple[bytes, list[int]]:
+        received = receive(*arguments)
+        go.touch()
+        wait_for_file(begun)
+        return received
+
+    monkeypatch.setattr(packets, "receive", receive_and_let_go)
+    run, path = Run(), tmp_path / "notes"
+    running = run.start(
+        one,
+        job("await_file", str(go)),
+        *notes(path, "second"),
+        job("say_and_await", [str(begun), str(end)]),
+        *notes(path, "fourth"),
+    )
+    await run.until(lambda: run.back == [1, 3])
+    end.touch()
+    await running
+    assert run.ends == {0: Success(None), 2: Success(b'"third"')}
+    assert read(path) == []
 
 
 @pytest.mark.usefixtures("patient")
@@ -114,7 +160,7 @@ async def test_those_behind_one_that_dies_were_never_begun(one: Slots, tmp_path:
     assert first == Success(None)
     assert isinstance(second, Failure)
     assert second.type == "Killed"
-    assert run.back == 2
+    assert run.back == [2, 3]
     assert read(path) == ["a"]
 
 
@@ -138,7 +184,7 @@ async def test_each_has_its_whole_timeout(one: Slots, tmp_path: Path) -> None:
 async def test_what_does_not_fit_comes_back(one: Slots) -> None:
     run, payload = Run(), "x" * 40 * KIB
     await run.start(one, *[job("length", payload)] * 4)
-    assert (run.outcomes, run.back) == ([Success(b"40960")], 3)
+    assert (run.outcomes, run.back) == ([Success(b"40960")], [1, 2, 3])
 
 
 async def test_what_cannot_be_run_at_all_is_the_first_ones_failure(
@@ -153,4 +199,34 @@ async def test_what_cannot_be_run_at_all_is_the_first_ones_failure(
         await run.start(running, job("echo"), job("echo"))
     (outcome,) = run.outcomes
     assert isinstance(outcome, Failure)
-    assert (outcome.type, run.back) == ("SlotNotStarted", 1)
+    assert (outcome.type, run.back) == ("SlotNotStarted", [1])
+
+
+@pytest.mark.usefixtures("patient")
+async def test_a_slot_that_is_given_up_begins_nothing_more(one: Slots, tmp_path: Path) -> None:
+    """Also where the user's module takes SIGTERM for an outcome of the handler."""
+    run, begun, path = Run(), tmp_path / "begun", tmp_path / "notes"
+    running = run.start(one, job("exit_on_term", str(begun)), *notes(path, "second"))
+    await asyncio.to_thread(wait_for_file, begun)
+    running.cancel()
+    await asyncio.wait([running])
+    assert read(path) == []
+
+
+async def test_a_slot_that_is_not_wanted_any_more_leaves_nothing_behind(
+    monkeypatch: pytest.MonkeyPatch, has_ended: Callable[[int], bool]
+) -> None:
+    async with started(MODULE, slots=0) as running:
+        launched: list[Process] = []
+        launch = running.launcher.launch
+
+        async def launch_and_cancel(descriptors: list[int]) -> Process:
+            launched.append(await launch(descriptors))
+            asked.cancel()
+            return launched[0]
+
+        monkeypatch.setattr(running.launcher, "launch", launch_and_cancel)
+        asked = asyncio.create_task(running.runner.run(job("echo")))
+        await asyncio.wait([asked])
+        assert asked.cancelled()
+        assert await asyncio.to_thread(has_ended, launched[0].pid)

@@ -128,6 +128,6 @@ async def test_a_slot_may_take_those_without_a_task_that_are_next(timers: Timers
     assert room.take_more(1) == [outside[0]]
     assert room.take_more(9) == [outside[2]]
     assert len(timers.planned) == 2  # those of what is left
-    assert [await room.take(), await room.take()] == [outside[3], task]
+    assert [await room.take(), await room.take()] == [task, outside[3]]
     assert room.take_more(9) == []
     assert len(room) == 0

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from taskqueue_worker import metrics
 from taskqueue_worker.deliveries import Tag
 from taskqueue_worker.limits import Limits
 from taskqueue_worker.outcomes import Outcome, Success, failure
@@ -21,17 +22,23 @@ class Group:
     """What a slot was given. Ends when told."""
 
     jobs: Sequence[Job]
-    ended: Callable[[Outcome], None]
+    ended: Callable[[int, Outcome], None]
     put_back: Callable[[int], None]
+    place: int = 0
     over: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def names(self) -> list[str]:
         return [job.uid for job in self.jobs]
 
+    def end(self, outcome: Outcome) -> None:
+        """End the next one."""
+        self.ended(self.place, outcome)
+        self.place += 1
+
     def succeed(self, count: int) -> None:
         for _ in range(count):
-            self.ended(Success(None))
+            self.end(Success(None))
 
 
 class Groups(OneByOne):
@@ -54,7 +61,10 @@ class Groups(OneByOne):
         """Nothing to do."""
 
     async def run_some(
-        self, jobs: Sequence[Job], ended: Callable[[Outcome], None], put_back: Callable[[int], None]
+        self,
+        jobs: Sequence[Job],
+        ended: Callable[[int, Outcome], None],
+        put_back: Callable[[int], None],
     ) -> None:
         group = Group(jobs, ended, put_back)
         self.given.put_nowait(group)
@@ -131,7 +141,7 @@ async def test_each_fails_for_itself(scene: Scene) -> None:
     scene.deliver(2, 3, 4)
     group = await scene.following()
     group.succeed(1)
-    group.ended(failure("Boom", "no"))
+    group.end(failure("Boom", "no"))
     group.succeed(1)
     await scene.bench.settled()
     assert [sent.uid for sent in scene.bench.broker.published] == ["m3"]
@@ -154,6 +164,7 @@ async def test_one_without_a_handler_takes_no_slot(scene: Scene) -> None:
 async def test_what_is_put_back_waits_for_a_slot_again(scene: Scene) -> None:
     scene.deliver(2, 3, 4)
     group = await scene.following()
+    group.put_back(1)
     group.put_back(2)
     group.succeed(1)
     group.over.set()
@@ -208,9 +219,22 @@ async def test_a_task_is_never_one_of_them(scene: Scene) -> None:
     assert group.names == ["m2"]
     group.succeed(1)
     group.over.set()
-    last = await scene.groups.next()
-    assert last.names == ["m4"]
-    last.succeed(1)
-    last.over.set()
     async with asyncio.timeout(5):
         assert (await scene.groups.alone).uid == "uid-1"
+    assert scene.groups.given.empty(), "it was its turn"
+    assert (await scene.groups.next()).names == ["m4"]
+
+
+def started() -> float:
+    return float(metrics.STARTED.labels("echo")._value.get())
+
+
+async def test_one_counts_as_started_when_it_begins(scene: Scene) -> None:
+    before = started()  # m1 with it
+    scene.deliver(2, 3, 4)
+    group = await scene.following()
+    assert started() == before + 1
+    group.put_back(1)
+    assert started() == before + 1
+    group.succeed(1)
+    assert started() == before + 2

@@ -1,5 +1,6 @@
 """Acknowledgements of one channel, as few as say the same. Pure."""
 
+import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -12,21 +13,24 @@ class Ack(NamedTuple):
 
 
 class Unsettled:
-    """The delivery tags that are not settled, from which follows what one ack can speak for.
+    """The messages of a channel that are not settled, from which follows what an ack can speak for.
 
-    RabbitMQ numbers the messages of a channel from 1 on. It takes an ack that speaks for many for
-    the price of one.
+    RabbitMQ numbers them from 1 on, and takes an ack that speaks for many for the price of one.
+    Those that pika gives back by itself, as its consumer was just cancelled, are not heard of.
     """
 
     def __init__(self) -> None:
-        self._settled_to = 0
-        self._settled: set[int] = set()  # beyond that
+        self._open: dict[int, None] = {}  # in the order of their numbers
         self._collected: list[int] = []
 
     @property
     def collected(self) -> int:
         """How many acknowledgements were collected."""
         return len(self._collected)
+
+    def add(self, number: int) -> None:
+        """Take note of a message that has come."""
+        self._open[number] = None
 
     def collect(self, number: int) -> None:
         """Take note of a message that is to be acknowledged."""
@@ -35,15 +39,13 @@ class Unsettled:
 
     def settle(self, number: int) -> None:
         """Take note of a message that is settled: also of one that was given back."""
-        self._settled.add(number)
-        while self._settled_to + 1 in self._settled:
-            self._settled_to += 1
-            self._settled.remove(self._settled_to)
+        self._open.pop(number, None)
 
     def take(self) -> Iterator[Ack]:
         """Return the acks that were collected, once."""
         collected, self._collected = sorted(self._collected), []
-        together = [number for number in collected if number <= self._settled_to]
+        first_open = next(iter(self._open), math.inf)
+        together = [number for number in collected if number < first_open]
         if together:
             yield Ack(together[-1], multiple=len(together) > 1)
         for number in collected[len(together) :]:

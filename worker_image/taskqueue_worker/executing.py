@@ -1,7 +1,6 @@
 """From a job to its outcome: a handler that there is, counted and run."""
 
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 
 from taskqueue_worker import metrics
@@ -46,29 +45,32 @@ class Executor:
         ended: called with the place, the outcome and the seconds of each. put_back: called with
         the place of each that is not to be begun, as soon as that is known.
         """
-        left = deque[int]()
+        # In this order, those that have not ended and are not put back.
+        left: dict[int, int] = {}
         for place, job in enumerate(jobs):
             unknown = self._unknown(job)
             if unknown is None:
-                left.append(place)
+                left[len(left)] = place
             else:
                 ended(place, unknown, 0)
         begun = time.monotonic()
 
-        def take(outcome: Outcome) -> None:
+        def begin() -> None:
+            for place in left.values():
+                self._started(jobs[place])
+                return
+
+        def take(sent: int, outcome: Outcome) -> None:
             nonlocal begun
             now = time.monotonic()
-            place = left.popleft()
-            self._started(jobs[place])
-            ended(place, outcome, now - begun)
+            ended(left.pop(sent), outcome, now - begun)
             begun = now
-
-        def return_last(count: int) -> None:
-            for _ in range(count):
-                put_back(left.pop())
+            begin()
 
         if left:
-            await self._runner.run_some([jobs[place] for place in left], take, return_last)
+            begin()
+            known = [jobs[place] for place in left.values()]
+            await self._runner.run_some(known, take, lambda sent: put_back(left.pop(sent)))
 
     def _unknown(self, job: Job) -> Failure | None:
         """Return why a job's handler is none, if it is none."""

@@ -78,12 +78,15 @@ class Runner(Protocol):
         """Run one job; at most `slots` at a time."""
 
     async def run_some(
-        self, jobs: Sequence[Job], ended: Callable[[Outcome], None], put_back: Callable[[int], None]
+        self,
+        jobs: Sequence[Job],
+        ended: Callable[[int, Outcome], None],
+        put_back: Callable[[int], None],
     ) -> None:
         """Run jobs in one slot, in their order: the first, and others while they are quick.
 
-        ended: called with the outcome of each in turn. put_back: called with how many of the last
-        ones were not begun, and will not be, as soon as that is known.
+        ended: called with the place and the outcome of each. put_back: called with the place of
+        each that is not begun, and will not be, as soon as that is known.
         """
 
     async def prepare(self) -> None:
@@ -103,11 +106,15 @@ class OneByOne:
         raise NotImplementedError
 
     async def run_some(
-        self, jobs: Sequence[Job], ended: Callable[[Outcome], None], put_back: Callable[[int], None]
+        self,
+        jobs: Sequence[Job],
+        ended: Callable[[int, Outcome], None],
+        put_back: Callable[[int], None],
     ) -> None:
         """Run the first."""
-        put_back(len(jobs) - 1)
-        ended(await self.run(jobs[0]))
+        for place in range(1, len(jobs)):
+            put_back(place)
+        ended(0, await self.run(jobs[0]))
 
 
 def with_log(outcome: Outcome, printed: Printed) -> Outcome:

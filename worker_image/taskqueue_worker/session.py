@@ -29,8 +29,8 @@ _CONNECT_SECONDS = 20.0
 _CLOSE_SECONDS = 5.0
 _CONFIRM_SECONDS = 30.0
 _ACK_SECONDS = 0.004
-"""How long acknowledgements of quick messages are collected: one for many costs RabbitMQ a quarter
-of one for each (docs/performance.md)."""
+"""How long acknowledgements are collected while messages are quick: one for many costs RabbitMQ a
+quarter of one for each (docs/performance.md)."""
 _ACK = "ack"
 
 SPARE_PRIORITY = -1
@@ -148,7 +148,6 @@ class Session:
         if self.lost.done() or self._consumer is None or not self._consumer.is_open:
             return False
         self._unsettled.collect(number)
-        # Before RabbitMQ has none left that it may send.
         if 2 * self._unsettled.collected >= self._ample:
             self._acknowledge()
         elif self._later is None:
@@ -344,6 +343,7 @@ class Session:
         properties: pika.BasicProperties,
         body: bytes,
     ) -> None:
+        self._unsettled.add(method.delivery_tag or 0)
         self._deliver(
             Delivery(
                 tag=Tag(self.number, method.delivery_tag or 0),

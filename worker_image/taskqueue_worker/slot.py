@@ -109,13 +109,13 @@ def serve(jobs: socket.socket, answers: socket.socket, handlers: dict[str, Handl
     reader = PacketReader(jobs)
     finish = _Loop().finish
     while (job := reader.read()) is not None:
-        head, body = job
-        reporter = _Reporter(link, head["number"])
+        number, head, body = job
+        reporter = _Reporter(link, number)
         outcome = _run(head, body, handlers, finish, reporter)
         if os.getpid() != process:
             os._exit(0)  # the handler forked, and the copy came back here as well
         flush_printed()
-        _reply(link, outcome)
+        _reply(link, number, outcome)
 
 
 def _print_by_lines() -> None:
@@ -149,11 +149,12 @@ class _Loop:
         return self._run(_await(awaitable))
 
 
-def _reply(link: _Link, outcome: Outcome) -> None:
+def _reply(link: _Link, number: int, outcome: Outcome) -> None:
     if isinstance(outcome, Success):
-        link.send({"kind": "success", "empty": outcome.result is None}, outcome.result or b"")
+        head = {"kind": "success", "number": number, "empty": outcome.result is None}
+        link.send(head, outcome.result or b"")
     else:
-        link.send({"kind": "failure", "failure": asdict(outcome)})
+        link.send({"kind": "failure", "number": number, "failure": asdict(outcome)})
 
 
 def _run(

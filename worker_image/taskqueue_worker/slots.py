@@ -20,7 +20,7 @@ from taskqueue_worker.statuses import Progress
 _EXIT_SECONDS = 2.0
 _AHEAD = 15
 _AHEAD_BYTES = 64 * 1024
-"""Of all payloads that a slot is sent at once, beside the first: they fit into its socket."""
+"""Of all payloads that a slot is sent at once, if they are several: they fit into its socket."""
 LONG_SECONDS = 0.02
 """Behind a job that takes longer nothing waits in a slot: another may be free for it."""
 
@@ -28,57 +28,56 @@ LONG_SECONDS = 0.02
 class _Slot(asyncio.Protocol):
     """The worker's end of a slot's sockets.
 
-    outcomes: of its jobs, in their order, as they came. gone: there will be no more.
+    jobs: what it is at, and has before it, by the place in what it was asked, in this order.
+    outcomes: with the place of each, as they came. gone: there will be no more.
     since: when the job that it is at began, as the loop counts time.
     """
 
     def __init__(self, process: Process, packets: Packets, printed: Printed, log: LogSink) -> None:
         self.process = process
         self.printed = printed
-        self.outcomes: deque[Outcome] = deque()
+        self.jobs: dict[int, Job] = {}
+        self.outcomes: deque[tuple[int, Outcome]] = deque()
         self.gone = False
         self.since = 0.0
         self._packets = packets
         self._log = log
         self._buffer = FrameBuffer()
         self._transport: asyncio.BaseTransport | None = None
-        self._jobs: deque[Job] = deque()
         self._last: Job | None = None
-        self._number = 0
+        self._asked = 0  # jobs before those of now
+        self._sent = 0
         self._loop = asyncio.get_running_loop()
         self._news: asyncio.Future[None] | None = None
         # The end of the socket tells it first, unless a copy of the process holds the socket.
         process.exited.add_done_callback(lambda _: self._loop.call_later(_EXIT_SECONDS, self._end))
 
     @property
-    def jobs(self) -> int:
-        """How many it is at, or has before it."""
-        return len(self._jobs)
-
-    @property
-    def head(self) -> Job:
-        """The one that it is at."""
-        return self._jobs[0]
+    def head(self) -> int:
+        """The place of the job that it is at."""
+        return next(iter(self.jobs))
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
         for head, body in self._buffer.feed(data):
-            # A thread that a handler has left behind may log, after its end.
-            job = self._jobs[0] if self._jobs else self._last
-            if job is None:
-                continue
             if head["kind"] == "log":
-                self._log(job, head)
-                self.printed.add(head["message"])
-            elif head["kind"] == "progress":
-                if head["number"] == self._number:
-                    job.report(Progress(head["percent"], head["message"]))
+                # A thread that a handler has left behind may log, after its end.
+                job = self.jobs[self.head] if self.jobs else self._last
+                if job is not None:
+                    self._log(job, head)
+                    self.printed.add(head["message"])
+                continue
+            place = head["number"] - self._asked
+            if place not in self.jobs:
+                continue  # such a thread's again
+            if head["kind"] == "progress":
+                self.jobs[place].report(Progress(head["percent"], head["message"]))
             elif head["kind"] == "success":
-                self._ended(Success(None if head["empty"] else body))
+                self._ended(place, Success(None if head["empty"] else body))
             else:
-                self._ended(with_log(Failure(**head["failure"]), self.printed))
+                self._ended(place, with_log(Failure(**head["failure"]), self.printed))
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         self._end()
@@ -87,28 +86,27 @@ class _Slot(asyncio.Protocol):
         """Send jobs, which it runs in this order: the first, and those behind it that fit."""
         self.printed.forget()
         self.since = self._loop.time()
-        self._number += 1
+        self._asked = self._sent
         size = 0
-        for job in jobs:
+        for place, job in enumerate(jobs):
             size += len(job.payload)
-            if self._jobs and size > _AHEAD_BYTES:
+            if place and size > _AHEAD_BYTES:
                 return
-            self._jobs.append(job)
             try:
-                self._packets.send(_head(job, self._number + len(self._jobs) - 1), job.payload)
+                self._packets.send(self._asked + place, _head(job), job.payload)
             except BlockingIOError:
-                self._jobs.pop()
                 return
             except OSError:  # it has gone
                 self._end()
+            self.jobs[place] = job
+            self._sent += 1
+            if self.gone:
                 return
 
-    def take_back(self) -> int:
-        """Have it run none of those that it has not begun; return how many there were."""
-        count = self._packets.take_back()
-        for _ in range(count):
-            self._jobs.pop()
-        return count
+    def take_back(self) -> list[int]:
+        """Have it run none of those that it has not begun; return their places."""
+        unread = [number - self._asked for number in self._packets.take_back()]
+        return [place for place in unread if self.jobs.pop(place, None) is not None]
 
     async def hear(self, until: float) -> None:
         """Wait until it ended a job or is gone, or until then at the latest."""
@@ -127,11 +125,10 @@ class _Slot(asyncio.Protocol):
         if self._transport is not None:
             self._transport.close()
 
-    def _ended(self, outcome: Outcome) -> None:
-        self._last = self._jobs.popleft()
-        self._number += 1
+    def _ended(self, place: int, outcome: Outcome) -> None:
+        self._last = self.jobs.pop(place)
         self.since = self._loop.time()
-        self.outcomes.append(outcome)
+        self.outcomes.append((place, outcome))
         self._tell()
 
     def _end(self) -> None:
@@ -143,7 +140,7 @@ class _Slot(asyncio.Protocol):
             self._news.set_result(None)
 
 
-def _head(job: Job, number: int) -> dict[str, Any]:
+def _head(job: Job) -> dict[str, Any]:
     context = {
         "uid": job.uid,
         "attempt": job.attempt,
@@ -151,7 +148,7 @@ def _head(job: Job, number: int) -> dict[str, Any]:
         "name": job.name,
         "queue": job.queue,
     }
-    return {"handler": job.handler, "number": number, "context": context}
+    return {"handler": job.handler, "context": context}
 
 
 class PythonRunner:
@@ -172,22 +169,27 @@ class PythonRunner:
     async def run(self, job: Job) -> Outcome:
         """Run a job in an idle slot; a slot that was killed or died is replaced."""
         outcomes: list[Outcome] = []
-        await self.run_some([job], outcomes.append, lambda _: None)
+        await self.run_some([job], lambda _, outcome: outcomes.append(outcome), lambda _: None)
         return outcomes[0]
 
     async def run_some(
-        self, jobs: Sequence[Job], ended: Callable[[Outcome], None], put_back: Callable[[int], None]
+        self,
+        jobs: Sequence[Job],
+        ended: Callable[[int, Outcome], None],
+        put_back: Callable[[int], None],
     ) -> None:
         """Run jobs in an idle slot, in their order: the first, and others while they are quick."""
         try:
             slot = await self._take()
         except StartError as error:
-            put_back(len(jobs) - 1)
-            ended(failure("SlotNotStarted", f"no process could be started: {error}"))
+            for place in range(1, len(jobs)):
+                put_back(place)
+            ended(0, failure("SlotNotStarted", f"no process could be started: {error}"))
             return
         slot.ask(jobs)
         try:
-            put_back(len(jobs) - slot.jobs)
+            for place in range(len(slot.jobs), len(jobs)):
+                put_back(place)
             await self._follow(slot, ended, put_back)
         except BaseException:
             await self._discard(slot)
@@ -203,37 +205,42 @@ class PythonRunner:
             self._idle.pop().close()
 
     async def _follow(
-        self, slot: _Slot, ended: Callable[[Outcome], None], put_back: Callable[[int], None]
+        self,
+        slot: _Slot,
+        ended: Callable[[int, Outcome], None],
+        put_back: Callable[[int], None],
     ) -> None:
         """Hear of a slot until it has nothing to do."""
         shared = True
         while True:
             while slot.outcomes:
-                ended(slot.outcomes.popleft())
+                ended(*slot.outcomes.popleft())
             if not slot.jobs:
                 return
-            if slot.gone:
-                put_back(slot.jobs - 1)
-                end = self._launcher.explain_end(await _end_of(slot.process))
-                ended(with_log(end, slot.printed))
-                return
-            shared = shared and slot.jobs > 1
-            timeout = slot.head.timeout
+            timeout = slot.jobs[slot.head].timeout
+            shared = shared and len(slot.jobs) > 1
             limit = slot.since + (min(LONG_SECONDS, timeout) if shared else timeout)
+            if slot.gone:
+                place = _leave(slot, put_back)
+                end = self._launcher.explain_end(await _end_of(slot.process))
+                ended(place, with_log(end, slot.printed))
+                return
             if asyncio.get_running_loop().time() < limit:
                 await slot.hear(limit)
             elif shared:
-                put_back(slot.take_back())
+                for place in slot.take_back():
+                    put_back(place)
                 shared = False
             else:
-                job = slot.head
-                put_back(slot.jobs - 1)
+                job = slot.jobs[slot.head]
+                place = _leave(slot, put_back)
                 await slot.process.stop()
-                ended(with_log(timed_out(job), slot.printed))
+                ended(place, with_log(timed_out(job), slot.printed))
                 return
 
     async def _discard(self, slot: _Slot) -> None:
         """Have a slot end, if it has not, and let go of it."""
+        slot.take_back()  # or it would go on until it is killed
         try:
             await slot.process.stop()
         finally:
@@ -263,8 +270,21 @@ class PythonRunner:
             theirs.close()
             os.close(output)
         slot = _Slot(process, packets, Printed(printed), self._log)
-        await asyncio.get_running_loop().create_connection(lambda: slot, sock=ours)
+        try:
+            await asyncio.get_running_loop().create_connection(lambda: slot, sock=ours)
+        except BaseException:
+            await self._discard(slot)
+            raise
         return slot
+
+
+def _leave(slot: _Slot, put_back: Callable[[int], None]) -> int:
+    """Put all jobs of a slot back but the one that it is at; return the place of that."""
+    head, *others = slot.jobs
+    slot.take_back()
+    for place in others:
+        put_back(place)
+    return head
 
 
 async def _end_of(process: Process) -> int:

@@ -1,6 +1,7 @@
 """Messages that wait here for a slot: few, and not for long, since here they run nowhere else."""
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 
 from taskqueue_worker import metrics
@@ -28,6 +29,14 @@ def park_seconds(parkings: int) -> float:
     return min(_PARK_MAX_SECONDS, _PARK_FIRST_SECONDS * 2.0 ** min(parkings - 1, 10))
 
 
+class _Line(asyncio.Queue[Entry]):
+    """A queue whose first entry can be looked at."""
+
+    def first(self) -> Entry:
+        entries: deque[Entry] = self._queue  # type: ignore[attr-defined] # there for subclasses
+        return entries[0]
+
+
 class WaitingRoom:
     """Keeps entries until a slot takes them, or until they have waited for too long.
 
@@ -37,7 +46,7 @@ class WaitingRoom:
 
     def __init__(self, give_back: Callable[[Entry], None]) -> None:
         self._give_back = give_back
-        self._queue: asyncio.Queue[Entry] = asyncio.Queue()
+        self._queue = _Line()
         self._timers: dict[int, asyncio.TimerHandle] = {}
         self._seconds = FIRST_SECONDS
 
@@ -64,10 +73,9 @@ class WaitingRoom:
         """Return at most so many entries without a Task, whose turn it is next."""
         taken: list[Entry] = []
         while len(taken) < count and not self._queue.empty():
-            entry = self._queue.get_nowait()
-            if isinstance(entry.message, TaskMessage):
-                self._queue.put_nowait(entry)
+            if isinstance(self._queue.first().message, TaskMessage):
                 break
+            entry = self._queue.get_nowait()
             if self._admits(entry):
                 taken.append(entry)
         return taken

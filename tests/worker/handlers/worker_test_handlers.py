@@ -207,3 +207,17 @@ def await_file(payload: str) -> None:
 def log_and_report(payload: float, ctx: Context) -> None:
     ctx.logger.warning("of %s", payload)
     ctx.progress(payload)
+
+
+@task("say_and_await")
+def say_and_await(payload: list[str]) -> str:
+    Path(payload[0]).touch()
+    await_file(payload[1])
+    return "third"
+
+
+@task("exit_on_term")
+def exit_on_term(payload: str) -> None:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(3))
+    Path(payload).touch()
+    time.sleep(60)
