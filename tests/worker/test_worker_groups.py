@@ -1,7 +1,8 @@
 """Quick messages without a Task go to a slot several at a time, and none is lost of them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,11 +10,10 @@ import pytest
 
 from taskqueue_worker import metrics
 from taskqueue_worker.deliveries import Tag
-from taskqueue_worker.limits import Limits
 from taskqueue_worker.outcomes import Outcome, Success, failure
 from taskqueue_worker.pace import Pace
-from taskqueue_worker.runners import Job, OneByOne
-from tests.worker.bench import Bench
+from taskqueue_worker.runners import Ended, Job, OneByOne, PutBack
+from tests.worker.bench import Bench, FakeTokens
 from tests.worker.failing import FIXED, running
 
 
@@ -22,8 +22,8 @@ class Group:
     """What a slot was given. Ends when told."""
 
     jobs: Sequence[Job]
-    ended: Callable[[int, Outcome], None]
-    put_back: Callable[[int], None]
+    ended: Ended
+    put_back: PutBack
     place: int = 0
     over: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -60,12 +60,7 @@ class Groups(OneByOne):
     def close(self) -> None:
         """Nothing to do."""
 
-    async def run_some(
-        self,
-        jobs: Sequence[Job],
-        ended: Callable[[int, Outcome], None],
-        put_back: Callable[[int], None],
-    ) -> None:
+    async def run_some(self, jobs: Sequence[Job], ended: Ended, put_back: PutBack) -> None:
         group = Group(jobs, ended, put_back)
         self.given.put_nowait(group)
         await group.over.wait()
@@ -103,15 +98,22 @@ class Scene:
         return [tag.number for tag in self.bench.broker.returned]
 
 
-@pytest.fixture
-async def scene() -> AsyncIterator[Scene]:
-    bench, groups = Bench(retry=FIXED), Groups()
+@asynccontextmanager
+async def prepared(bench: Bench) -> AsyncIterator[Scene]:
+    """Give a scene after many messages that took no time."""
+    groups = Groups()
     bench.worker._executor._runner = groups
-    while not bench.worker._pace.quick:
+    for _ in range(100):
         bench.worker._pace.note(0)
     async with running(bench):
         bench.deliver(1, headers={}, message_id="m1")
         yield Scene(bench, groups, await groups.next())
+
+
+@pytest.fixture
+async def scene() -> AsyncIterator[Scene]:
+    async with prepared(Bench(retry=FIXED)) as scene:
+        yield scene
 
 
 async def test_as_many_as_there_are_and_a_slot_can_use(scene: Scene) -> None:
@@ -130,11 +132,12 @@ async def test_one_at_a_time_when_handlers_are_not_quick(scene: Scene) -> None:
     assert (await scene.following()).names == ["m2"]
 
 
-async def test_one_at_a_time_where_each_needs_tokens(scene: Scene) -> None:
-    scene.bench.worker._limits = Limits(scene.bench.tokens.take, rate="rate")
-    scene.bench.tokens.free["rate"] = 5
-    scene.deliver(2, 3)
-    assert (await scene.following()).names == ["m2"]
+async def test_one_at_a_time_where_each_needs_tokens() -> None:
+    """However quick they are: nor are more asked for, which would wait here for theirs."""
+    async with prepared(Bench(retry=FIXED, tokens=FakeTokens(rate=5))) as scene:
+        scene.deliver(2, 3)
+        assert (await scene.following()).names == ["m2"]
+        assert scene.bench.broker.asked == []
 
 
 async def test_each_fails_for_itself(scene: Scene) -> None:

@@ -45,32 +45,35 @@ class Executor:
         ended: called with the place, the outcome and the seconds of each. put_back: called with
         the place of each that is not to be begun, as soon as that is known.
         """
-        # In this order, those that have not ended and are not put back.
-        left: dict[int, int] = {}
+        left: list[int] = []  # places of those that have not ended and are not put back
         for place, job in enumerate(jobs):
             unknown = self._unknown(job)
             if unknown is None:
-                left[len(left)] = place
+                left.append(place)
             else:
                 ended(place, unknown, 0)
+        known = tuple(left)
         begun = time.monotonic()
 
         def begin() -> None:
-            for place in left.values():
-                self._started(jobs[place])
-                return
+            if left:
+                self._started(jobs[left[0]])
 
-        def take(sent: int, outcome: Outcome) -> None:
+        def take(number: int, outcome: Outcome) -> None:
             nonlocal begun
             now = time.monotonic()
-            ended(left.pop(sent), outcome, now - begun)
+            left.remove(known[number])
+            ended(known[number], outcome, now - begun)
             begun = now
             begin()
 
-        if left:
+        def leave(number: int) -> None:
+            left.remove(known[number])
+            put_back(known[number])
+
+        if known:
             begin()
-            known = [jobs[place] for place in left.values()]
-            await self._runner.run_some(known, take, lambda sent: put_back(left.pop(sent)))
+            await self._runner.run_some([jobs[place] for place in known], take, leave)
 
     def _unknown(self, job: Job) -> Failure | None:
         """Return why a job's handler is none, if it is none."""

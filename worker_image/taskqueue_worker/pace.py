@@ -22,16 +22,19 @@ class Pace:
 
     It takes long to be called quick, and one message of a second ends it: what waits here for a
     slot could run elsewhere meanwhile.
+
+    limited: how many start is limited, so that they wait for that, however quick they are.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, limited: bool = False) -> None:
+        self._limited = limited
         self._mean = 2 * SLOW_SECONDS
         self.quick = False
 
     def note(self, seconds: float) -> bool:
         """Take note of a message that is done; return whether `quick` is another now."""
         self._mean += (seconds - self._mean) * _SHARE
-        if self._mean < QUICK_SECONDS:
+        if self._mean < QUICK_SECONDS and not self._limited:
             return self._become(quick=True)
         return self._mean > SLOW_SECONDS and self._become(quick=False)
 

@@ -67,6 +67,12 @@ LogSink = Callable[[Job, dict[str, Any]], None]
 """Takes what a handler logged: level, logger, message."""
 
 
+Ended = Callable[[int, Outcome], None]
+"""Takes the place of a job among those that a slot was given, and its outcome."""
+PutBack = Callable[[int], None]
+"""Takes the place of a job that is not begun, and will not be."""
+
+
 class Runner(Protocol):
     """Runs jobs, each to its outcome. Never raises for what a handler does."""
 
@@ -77,16 +83,10 @@ class Runner(Protocol):
     async def run(self, job: Job) -> Outcome:
         """Run one job; at most `slots` at a time."""
 
-    async def run_some(
-        self,
-        jobs: Sequence[Job],
-        ended: Callable[[int, Outcome], None],
-        put_back: Callable[[int], None],
-    ) -> None:
+    async def run_some(self, jobs: Sequence[Job], ended: Ended, put_back: PutBack) -> None:
         """Run jobs in one slot, in their order: the first, and others while they are quick.
 
-        ended: called with the place and the outcome of each. put_back: called with the place of
-        each that is not begun, and will not be, as soon as that is known.
+        For each either is called once, as soon as it is known.
         """
 
     async def prepare(self) -> None:
@@ -105,12 +105,7 @@ class OneByOne:
         """Run one job."""
         raise NotImplementedError
 
-    async def run_some(
-        self,
-        jobs: Sequence[Job],
-        ended: Callable[[int, Outcome], None],
-        put_back: Callable[[int], None],
-    ) -> None:
+    async def run_some(self, jobs: Sequence[Job], ended: Ended, put_back: PutBack) -> None:
         """Run the first."""
         for place in range(1, len(jobs)):
             put_back(place)

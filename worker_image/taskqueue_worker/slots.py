@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from taskqueue_worker.frames import FrameBuffer
@@ -14,7 +14,7 @@ from taskqueue_worker.outcomes import Failure, Outcome, Success, failure
 from taskqueue_worker.packets import Packets
 from taskqueue_worker.printed import Printed
 from taskqueue_worker.processes import Launcher, Process, StartError
-from taskqueue_worker.runners import Job, LogSink, timed_out, with_log
+from taskqueue_worker.runners import Ended, Job, LogSink, PutBack, timed_out, with_log
 from taskqueue_worker.statuses import Progress
 
 _EXIT_SECONDS = 2.0
@@ -172,12 +172,7 @@ class PythonRunner:
         await self.run_some([job], lambda _, outcome: outcomes.append(outcome), lambda _: None)
         return outcomes[0]
 
-    async def run_some(
-        self,
-        jobs: Sequence[Job],
-        ended: Callable[[int, Outcome], None],
-        put_back: Callable[[int], None],
-    ) -> None:
+    async def run_some(self, jobs: Sequence[Job], ended: Ended, put_back: PutBack) -> None:
         """Run jobs in an idle slot, in their order: the first, and others while they are quick."""
         try:
             slot = await self._take()
@@ -204,12 +199,7 @@ class PythonRunner:
         while self._idle:
             self._idle.pop().close()
 
-    async def _follow(
-        self,
-        slot: _Slot,
-        ended: Callable[[int, Outcome], None],
-        put_back: Callable[[int], None],
-    ) -> None:
+    async def _follow(self, slot: _Slot, ended: Ended, put_back: PutBack) -> None:
         """Hear of a slot until it has nothing to do."""
         shared = True
         while True:
@@ -278,7 +268,7 @@ class PythonRunner:
         return slot
 
 
-def _leave(slot: _Slot, put_back: Callable[[int], None]) -> int:
+def _leave(slot: _Slot, put_back: PutBack) -> int:
     """Put all jobs of a slot back but the one that it is at; return the place of that."""
     head, *others = slot.jobs
     slot.take_back()

@@ -83,7 +83,7 @@ class Worker:
         self._publications = Publications(broker, place.namespace, place.taskqueue, self._labels)
         self._inflight = Inflight()
         self._waiting = WaitingRoom(self._give_up)
-        self._pace = Pace()
+        self._pace = Pace(limited=limits.exist)
         self._group = asyncio.TaskGroup()
         self._background: set[asyncio.Task[None]] = set()
         self._draining = False
@@ -269,8 +269,8 @@ class Worker:
         self._spawn(self._finish_task(entry, message, claim, ended))
 
     def _take_more(self) -> list[Entry]:
-        """Return what a slot may have beside an entry, while all are quick and none is limited."""
-        if not self._pace.quick or self._limits.exist:
+        """Return what a slot may have beside an entry, while all are quick."""
+        if not self._pace.quick:
             return []
         share = len(self._waiting) // self._place.slots
         return self._waiting.take_more(min(share, self._executor.ahead))
